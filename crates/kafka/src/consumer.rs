@@ -1,0 +1,437 @@
+//! Running a handler over topics, many records at a time.
+//!
+//! A **poll thread** of its own asks librdkafka for records and never does anything slow,
+//! so the group keeps its membership however slow the work is. Each record enters its
+//! partition's [`Lane`] and gets a task of its own, which calls the [`Handler`] until it
+//! has done what the record asks for. A record that no handler can read goes to
+//! `events.dlq`. On shutdown, lanes drain before the consumer leaves its group.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use rand::RngExt as _;
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError as Rdkafka;
+use rdkafka::message::{BorrowedMessage, Headers as _};
+use time::OffsetDateTime;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use triggerline_wire::{Record, dead_record};
+
+use crate::in_flight::InFlight;
+use crate::lane::Lane;
+use crate::rebalance::{self, Group};
+use crate::{KafkaConfig, KafkaError, ProduceError, Producer, Topic, Topics};
+
+/// Does what a record asks for.
+pub trait Handler: Send + Sync + 'static {
+    /// `Ok` means: everything that follows from the record has been acknowledged by the next
+    /// hop, and the record may be passed for good. It may be called again for the same
+    /// record, after an error or a crash, so what it does must be harmless twice.
+    fn handle(
+        &self,
+        consumed: &Consumed,
+        stop: &Stop,
+    ) -> impl Future<Output = Result<(), HandlerError>> + Send;
+}
+
+/// A record and where it stood.
+#[derive(Clone, Debug)]
+pub struct Consumed {
+    pub topic: Topic,
+    pub partition: i32,
+    pub offset: i64,
+    /// When it was appended (or produced, as the topic is configured).
+    pub appended_at: Option<OffsetDateTime>,
+    pub record: Record,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// The next hop isn't there or won't take it now: try again. The record holds the head.
+    #[error("{0}")]
+    Again(String),
+    /// The record itself can't be read, now or later.
+    #[error("{0}")]
+    Poison(String),
+    /// Told to stop before it was done.
+    #[error("stopped before it was done")]
+    Stopped,
+}
+
+impl HandlerError {
+    /// To be tried again because of `error`.
+    pub fn again(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Again(with_sources(error))
+    }
+
+    /// Never to be tried again because of `error`.
+    pub fn poison(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Poison(with_sources(error))
+    }
+}
+
+fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl From<ProduceError> for HandlerError {
+    fn from(error: ProduceError) -> Self {
+        Self::again(&error)
+    }
+}
+
+impl From<triggerline_wire::DecodeError> for HandlerError {
+    fn from(error: triggerline_wire::DecodeError) -> Self {
+        Self::Poison(error.to_string())
+    }
+}
+
+/// How a handler learns that its partition is being taken away or the service ends.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    asked: CancellationToken,
+    abandoned: CancellationToken,
+}
+
+impl Stop {
+    /// Resolves when whoever only waits should end with [`HandlerError::Stopped`]. Work that
+    /// has begun may go on: there is a grace.
+    pub async fn asked(&self) {
+        self.asked.cancelled().await;
+    }
+
+    pub fn is_asked(&self) -> bool {
+        self.asked.is_cancelled()
+    }
+
+    pub(crate) fn ask(&self) {
+        self.asked.cancel();
+    }
+
+    pub(crate) fn abandon(&self) {
+        self.asked.cancel();
+        self.abandoned.cancel();
+    }
+}
+
+/// How much of one partition may be worked on at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub records: usize,
+    pub bytes: usize,
+}
+
+impl Window {
+    pub(crate) fn is_full(&self, window: &InFlight) -> bool {
+        window.len() >= self.records || window.bytes() >= self.bytes
+    }
+
+    pub(crate) fn has_room(&self, window: &InFlight) -> bool {
+        window.len() <= self.records / 2 && window.bytes() <= self.bytes / 2
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct ConsumerConfig {
+    /// The service's name, with the installation's prefix the consumer group.
+    pub service: &'static str,
+    pub topics: Vec<Topic>,
+    pub window: Window,
+    /// How long what has begun may take to finish when partitions go or the service ends.
+    pub drain: Duration,
+}
+
+/// Runs `handler` over the topics until `shutdown`, then drains and leaves the group.
+///
+/// An error means that the client can't go on; the process should end, and be restarted.
+pub async fn consume<H: Handler>(
+    kafka: &KafkaConfig,
+    config: ConsumerConfig,
+    handler: Arc<H>,
+    dead_letters: Producer,
+    shutdown: CancellationToken,
+) -> Result<(), KafkaError> {
+    let name = kafka.group(config.service);
+    let client: BaseConsumer<Group> = kafka
+        .client(config.service)
+        .set("group.id", &name)
+        // librdkafka 2.12's fence of the new protocol is fatal after max.poll.interval.ms.
+        .set("group.protocol", "classic")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        // A killed member's partitions are free again after this.
+        .set("session.timeout.ms", "10000")
+        .set("heartbeat.interval.ms", "2000")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "true")
+        .set("auto.commit.interval.ms", "1000")
+        // The whole point: only a lane stores offsets.
+        .set("enable.auto.offset.store", "false")
+        .set("queued.max.messages.kbytes", "32768")
+        .create_with_context(Group::new(name.clone(), config.drain))
+        .map_err(|error| KafkaError::new(format!("set up the consumer of {name}"), error))?;
+    let topics = Topics::new(kafka);
+    let names: Vec<String> = config.topics.iter().map(|topic| topics.name(*topic)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    client
+        .subscribe(&names)
+        .map_err(|error| KafkaError::new(format!("subscribe {name} to its topics"), error))?;
+
+    let (ended, end) = oneshot::channel();
+    let poller = Poller {
+        name,
+        dead_letter_topic: topics.name(Topic::EventsDlq).into(),
+        topics,
+        client: Arc::new(client),
+        config,
+        handler,
+        dead_letters,
+        shutdown,
+        runtime: Handle::current(),
+    };
+    std::thread::Builder::new()
+        .name(format!("poll-{}", poller.config.service))
+        .spawn(move || {
+            // Nobody waits for the end any more if the service was dropped meanwhile.
+            let _ = ended.send(poller.run());
+        })
+        .map_err(|error| KafkaError::new("start the poll thread", error))?;
+    end.await.unwrap_or_else(|_| Err(KafkaError::new("poll Kafka", "the poll thread panicked")))
+}
+
+struct Poller<H> {
+    name: String,
+    topics: Topics,
+    dead_letter_topic: Arc<str>,
+    client: Arc<BaseConsumer<Group>>,
+    config: ConsumerConfig,
+    handler: Arc<H>,
+    dead_letters: Producer,
+    shutdown: CancellationToken,
+    runtime: Handle,
+}
+
+impl<H: Handler> Poller<H> {
+    fn run(self) -> Result<(), KafkaError> {
+        let mut last_error = None;
+        while !self.shutdown.is_cancelled() {
+            match self.client.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Ok(message)) => {
+                    last_error = None;
+                    self.accept(&message);
+                }
+                Some(Err(error)) => {
+                    if matches!(error, Rdkafka::MessageConsumptionFatal(_)) {
+                        let operation = format!("poll Kafka for {}", self.name);
+                        return Err(KafkaError::new(operation, error));
+                    }
+                    // librdkafka mends these by itself, and repeats them until it has.
+                    if last_error.as_ref() != Some(&error) {
+                        tracing::warn!(group = self.name, %error, "polling Kafka");
+                        last_error = Some(error);
+                    }
+                }
+            }
+        }
+        self.leave();
+        Ok(())
+    }
+
+    fn accept(&self, message: &BorrowedMessage<'_>) {
+        let lane = self.client.context().lane(message.topic(), message.partition(), |topic| {
+            Lane::new(
+                topic,
+                message.partition(),
+                self.config.window,
+                Stop::default(),
+                Arc::downgrade(&self.client),
+            )
+        });
+        let record = record(message);
+        let bytes = record.value.len() + OVERHEAD_BYTES;
+        if !lane.begin(message.offset(), bytes) {
+            return;
+        }
+        let Some(topic) = self.topics.parse(message.topic()) else {
+            // We subscribe to our own topics only.
+            tracing::error!(topic = message.topic(), "a record from a topic that isn't ours");
+            return lane.give_up();
+        };
+        let consumed = Consumed {
+            topic,
+            partition: message.partition(),
+            offset: message.offset(),
+            appended_at: message
+                .timestamp()
+                .to_millis()
+                .and_then(|ms| OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()),
+            record,
+        };
+        let work = Work {
+            lane,
+            consumed,
+            handler: Arc::clone(&self.handler),
+            group: self.config.service,
+            dead_letters: self.dead_letters.clone(),
+            dead_letter_topic: Arc::clone(&self.dead_letter_topic),
+        };
+        self.runtime.spawn(work.run());
+    }
+
+    /// Takes no more records, lets those that have begun finish, commits, leaves the group.
+    fn leave(self) {
+        if let Ok(assignment) = self.client.assignment()
+            && let Err(error) = self.client.pause(&assignment)
+        {
+            tracing::warn!(group = self.name, %error, "could not pause");
+        }
+        let until = Instant::now() + self.config.drain;
+        let lanes = self.client.context().lanes();
+        rebalance::drain(&lanes, until, || {
+            // Keeps the membership alive meanwhile. All partitions are paused: no records come.
+            if let Some(Ok(message)) = self.client.poll(Duration::ZERO) {
+                tracing::debug!(topic = message.topic(), "a record after the pause is left");
+            }
+        });
+        rebalance::commit(&self.name, &self.client);
+        tracing::debug!(group = self.name, "left");
+    }
+}
+
+/// What a record in flight costs beside its payload: headers, task, bookkeeping.
+const OVERHEAD_BYTES: usize = 2_048;
+
+fn record(message: &BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers
+            .iter()
+            .map(|header| {
+                let value = Bytes::copy_from_slice(header.value.unwrap_or_default());
+                (header.key.to_owned().into(), value)
+            })
+            .collect()
+    });
+    Record {
+        key: Bytes::copy_from_slice(message.key().unwrap_or_default()),
+        headers,
+        value: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
+    }
+}
+
+/// One record being worked on.
+struct Work<H> {
+    lane: Arc<Lane>,
+    consumed: Consumed,
+    handler: Arc<H>,
+    group: &'static str,
+    dead_letters: Producer,
+    dead_letter_topic: Arc<str>,
+}
+
+impl<H: Handler> Work<H> {
+    async fn run(self) {
+        let lane = Arc::clone(&self.lane);
+        let offset = self.consumed.offset;
+        tokio::select! {
+            done = self.until_done() => if done { lane.finish(offset) } else { lane.give_up() },
+            () = lane.stop.abandoned.cancelled() => lane.give_up(),
+        }
+    }
+
+    /// `true` when the record is done with, `false` when told to stop before.
+    async fn until_done(&self) -> bool {
+        for tried in 0.. {
+            let handled = AssertUnwindSafe(self.handler.handle(&self.consumed, &self.lane.stop));
+            let result = match handled.catch_unwind().await {
+                Ok(Err(HandlerError::Poison(cause))) => self.bury(&cause).await,
+                Ok(result) => result,
+                // A record that makes us panic once would do so for ever.
+                Err(panic) => self.bury(&format!("the handler panicked: {}", told(&*panic))).await,
+            };
+            match result {
+                Ok(()) => return true,
+                Err(HandlerError::Stopped) => return false,
+                Err(HandlerError::Again(reason) | HandlerError::Poison(reason)) => {
+                    // Every record of a partition may say the same: the first tells, the rest
+                    // are for whoever asks.
+                    if tried == 3 {
+                        tracing::warn!(group = self.group, at = %self, reason, "still trying");
+                    } else {
+                        tracing::debug!(group = self.group, at = %self, reason, "trying again");
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff(tried)) => {}
+                () = self.lane.stop.asked() => return false,
+            }
+        }
+        false
+    }
+
+    async fn bury(&self, cause: &str) -> Result<(), HandlerError> {
+        let origin = dead_record::Origin {
+            topic: &self.lane.topic,
+            partition: self.consumed.partition,
+            offset: self.consumed.offset,
+        };
+        let now = OffsetDateTime::now_utc();
+        let dead = dead_record::encode(&self.consumed.record, origin, self.group, cause, now);
+        self.dead_letters.send(&self.dead_letter_topic, &dead).await?;
+        tracing::warn!(group = self.group, at = %self, cause, "a record went to events.dlq");
+        Ok(())
+    }
+}
+
+impl<H> fmt::Display for Work<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Consumed { partition, offset, .. } = self.consumed;
+        write!(f, "{}[{partition}]@{offset}", self.lane.topic)
+    }
+}
+
+fn told(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
+/// 100 ms, doubled each time up to 5 s, and up to half as much again at random, so that a
+/// store that comes back isn't met by everyone at once.
+fn backoff(tried: u32) -> Duration {
+    let base = Duration::from_millis(100 << tried.min(6)).min(Duration::from_secs(5));
+    base + base.mul_f64(rand::rng().random_range(0.0..0.5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_grows_to_its_cap() {
+        for (tried, from, to) in [(0, 100, 150), (1, 200, 300), (6, 5_000, 7_500), (90, 5_000, 7_500)]
+        {
+            let waited = backoff(tried).as_millis();
+            assert!((from..=to).contains(&waited), "after {tried} tries: {waited} ms");
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_sources() {
+        let error = ProduceError::Unknown("timed out".into());
+        assert_eq!(
+            HandlerError::from(error).to_string(),
+            "Kafka did not acknowledge the record: timed out"
+        );
+    }
+}

@@ -1,0 +1,236 @@
+//! One partition's records on their way through a service.
+//!
+//! A **lane** is made when a partition's first record arrives and ends when the partition
+//! is revoked or the service drains. The poll thread puts records in ([`Lane::begin`]);
+//! tasks take them out as they are done ([`Lane::finish`]) or given up ([`Lane::give_up`]).
+//! The lane keeps the [`InFlight`] window, pauses its partition when the window is full and
+//! resumes it when there is room, and stores the offset that the window's head has passed.
+//! A *closed* lane stores nothing more: its partition may belong to someone else by now.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaResult;
+
+use crate::consumer::{Stop, Window};
+use crate::in_flight::InFlight;
+use crate::rebalance::Group;
+
+pub(crate) struct Lane {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    /// Tells this lane's handlers to end early.
+    pub(crate) stop: Stop,
+    limit: Window,
+    consumer: Weak<BaseConsumer<Group>>,
+    state: Mutex<State>,
+    /// Signalled when nothing is being worked on any more.
+    idle: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    window: InFlight,
+    /// Records with a task working on them. Less than the window's: one that was given up
+    /// stays in the window and holds its head.
+    running: usize,
+    paused: bool,
+    closed: bool,
+}
+
+impl Lane {
+    pub(crate) fn new(
+        topic: Arc<str>,
+        partition: i32,
+        limit: Window,
+        stop: Stop,
+        consumer: Weak<BaseConsumer<Group>>,
+    ) -> Self {
+        Self {
+            topic,
+            partition,
+            stop,
+            limit,
+            consumer,
+            state: Mutex::default(),
+            idle: Condvar::new(),
+        }
+    }
+
+    /// Takes a record in; `false` if it is not to be worked on (seen before, or closed).
+    pub(crate) fn begin(&self, offset: i64, bytes: usize) -> bool {
+        let mut state = self.lock();
+        if state.closed || !state.window.begin(offset, bytes) {
+            return false;
+        }
+        state.running += 1;
+        if !state.paused && self.limit.is_full(&state.window) {
+            state.paused = true;
+            self.tell("pause", |consumer, partition| consumer.pause(partition));
+        }
+        true
+    }
+
+    /// A record is done, and everything derived from it acknowledged.
+    pub(crate) fn finish(&self, offset: i64) {
+        let mut state = self.lock();
+        self.no_longer_running(&mut state);
+        if state.closed {
+            return;
+        }
+        if let Some(passed) = state.window.finish(offset) {
+            // librdkafka commits one past what is stored here, at its next interval.
+            self.tell("store the offset of", |consumer, _| {
+                consumer.store_offset(&self.topic, self.partition, passed)
+            });
+        }
+        // Half empty, not just below full: each resume costs a new fetch.
+        if state.paused && self.limit.has_room(&state.window) && !self.stop.is_asked() {
+            state.paused = false;
+            self.tell("resume", |consumer, partition| consumer.resume(partition));
+        }
+    }
+
+    /// A record will not be finished here. It holds the head, so that whoever reads the
+    /// partition next reads it again.
+    pub(crate) fn give_up(&self) {
+        self.no_longer_running(&mut self.lock());
+    }
+
+    /// Asks handlers that only wait for something to end early.
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.ask();
+    }
+
+    /// Waits, blocking, until nothing is being worked on; `false` if `until` came first.
+    pub(crate) fn wait_until_idle(&self, until: Instant) -> bool {
+        let mut state = self.lock();
+        while state.running > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.idle.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lock().running == 0
+    }
+
+    /// Stores nothing more from here on, and drops what is still being worked on.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.stop.abandon();
+    }
+
+    fn no_longer_running(&self, state: &mut State) {
+        state.running -= 1;
+        if state.running == 0 {
+            self.idle.notify_all();
+        }
+    }
+
+    fn tell(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce(&BaseConsumer<Group>, &TopicPartitionList) -> KafkaResult<()>,
+    ) {
+        let Some(consumer) = self.consumer.upgrade() else { return };
+        let mut partition = TopicPartitionList::with_capacity(1);
+        partition.add_partition(&self.topic, self.partition);
+        if let Err(error) = call(&consumer, &partition) {
+            // Only possible for a partition that has just been taken away; its new owner
+            // starts from what was committed.
+            tracing::warn!(
+                topic = &*self.topic,
+                partition = self.partition,
+                %error,
+                "could not {operation} a partition"
+            );
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two statements that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn lane() -> Lane {
+        let limit = Window { records: 100, bytes: 1_000_000 };
+        Lane::new("events".into(), 0, limit, Stop::default(), Weak::new())
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    #[test]
+    fn a_revocation_waits_for_what_is_being_worked_on() {
+        let lane = Arc::new(lane());
+        assert!(lane.begin(0, 1));
+        assert!(lane.begin(1, 1));
+        assert!(!lane.wait_until_idle(soon()), "two are being worked on");
+        let worker = std::thread::spawn({
+            let lane = Arc::clone(&lane);
+            move || {
+                lane.finish(1);
+                lane.finish(0);
+            }
+        });
+        assert!(lane.wait_until_idle(Instant::now() + Duration::from_secs(10)));
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_given_up_ends_the_wait_but_never_passes() {
+        let lane = lane();
+        assert!(lane.begin(0, 1) && lane.begin(1, 1));
+        lane.ask_to_stop();
+        lane.give_up();
+        lane.finish(1);
+        assert!(lane.wait_until_idle(soon()));
+        assert_eq!(lane.lock().window.len(), 2, "offset 0 holds the head over 1");
+    }
+
+    #[test]
+    fn a_closed_lane_takes_and_stores_nothing() {
+        let lane = lane();
+        assert!(lane.begin(0, 1));
+        lane.close();
+        lane.finish(0);
+        assert_eq!(lane.lock().window.len(), 1, "a late finish must not advance the head");
+        assert!(!lane.begin(1, 1));
+        assert!(lane.stop.is_asked());
+    }
+
+    #[test]
+    fn a_full_window_pauses_and_half_of_it_resumes() {
+        let lane = lane();
+        for offset in 0..99 {
+            lane.begin(offset, 1);
+        }
+        assert!(!lane.lock().paused);
+        lane.begin(99, 1);
+        assert!(lane.lock().paused);
+        for offset in 0..49 {
+            lane.finish(offset);
+        }
+        assert!(lane.lock().paused);
+        lane.finish(49);
+        assert!(!lane.lock().paused);
+        lane.begin(100, 2_000_000);
+        assert!(lane.lock().paused, "bytes count too");
+    }
+}

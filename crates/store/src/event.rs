@@ -1,0 +1,120 @@
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use triggerline_types::{
+    Attempt, CustomerId, DeliveryId, DeliveryState, Event, EventId, EventStatus, EventType, Fact,
+    SubscriptionId,
+};
+
+use crate::StoreError;
+
+/// What happened: events, the deliveries they are owed, and the attempts at these.
+///
+/// No method ever reads or changes another customer's rows.
+#[async_trait]
+pub trait EventStore: Send + Sync + 'static {
+    /// Brings the schema up to this version; harmless when it is there already.
+    async fn migrate(&self) -> Result<(), StoreError>;
+
+    /// Takes in facts. On `Ok` all of them are durable and visible; on `Err` any part of
+    /// them may be.
+    ///
+    /// Idempotent and commutative: applying the same facts again, in another order or cut
+    /// into other batches leaves the same rows, because `events` and `attempts` are read
+    /// independently of each other, and each at least once. In particular an attempt or a
+    /// summary may come before its event; then the event is not in the inbox until it comes.
+    async fn apply(&self, facts: &[Fact]) -> Result<(), StoreError>;
+
+    async fn event(
+        &self,
+        customer: CustomerId,
+        id: EventId,
+    ) -> Result<Option<StoredEvent>, StoreError>;
+
+    /// The event's deliveries by subscription id, each with its attempts by start; empty
+    /// where there is no such event.
+    async fn deliveries(
+        &self,
+        customer: CustomerId,
+        id: EventId,
+    ) -> Result<Vec<StoredDelivery>, StoreError>;
+
+    /// One page of the customer's inbox, ordered by `(received_at, id)`, at most
+    /// `query.limit` long. Continuing after the last event's [`Position`] neither skips nor
+    /// repeats what was there when the first page was read, and costs the same on any page.
+    async fn inbox(
+        &self,
+        customer: CustomerId,
+        query: &InboxQuery,
+    ) -> Result<Vec<StoredEvent>, StoreError>;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    pub event: Event,
+    pub status: EventStatus,
+    /// Deliveries owed, as far as known, and how many of them have arrived.
+    pub deliveries: usize,
+    pub delivered: usize,
+}
+
+impl StoredEvent {
+    pub fn position(&self) -> Position {
+        Position { received_at: self.event.received_at, id: self.event.id }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDelivery {
+    pub id: DeliveryId,
+    pub subscription_id: SubscriptionId,
+    /// Empty until the matcher's summary has been seen.
+    pub workflow_id: String,
+    pub state: DeliveryState,
+    /// In the order in which they started.
+    pub attempts: Vec<Attempt>,
+}
+
+/// Which part of an inbox, in which order. All filters that are given must hold.
+#[derive(Clone, Debug)]
+pub struct InboxQuery {
+    pub direction: Direction,
+    /// Received at this instant or later.
+    pub from: Option<OffsetDateTime>,
+    /// Received before this instant.
+    pub to: Option<OffsetDateTime>,
+    pub event_type: Option<EventType>,
+    pub status: Option<EventStatus>,
+    /// Owed to a subscription with this workflow id.
+    pub workflow_id: Option<String>,
+    /// Only what comes after this place, in the query's direction.
+    pub after: Option<Position>,
+    pub limit: usize,
+}
+
+impl Default for InboxQuery {
+    fn default() -> Self {
+        Self {
+            direction: Direction::NewestFirst,
+            from: None,
+            to: None,
+            event_type: None,
+            status: None,
+            workflow_id: None,
+            after: None,
+            limit: 50,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    NewestFirst,
+    OldestFirst,
+}
+
+/// A place in the inbox's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub received_at: OffsetDateTime,
+    pub id: EventId,
+}

@@ -1,0 +1,28 @@
+//! What Triggerline remembers, and where.
+//!
+//! - A [`ControlStore`] holds what people set up: customers, API keys, subscriptions.
+//!   PostgreSQL in production, SQLite embedded.
+//! - An [`EventStore`] holds what happened: the inbox of events, deliveries and
+//!   attempts. SQLite today; DynamoDB and ScyllaDB stand behind the same promises.
+//! - A [`Following`] keeps one service's picture of all subscriptions up to date, so
+//!   that no event waits for a database.
+//!
+//! The traits state promises, method by method; [`conformance`] holds every backend to
+//! them. Nothing outside this crate names a database driver.
+
+pub mod conformance;
+mod control;
+mod error;
+mod event;
+mod following;
+mod postgres;
+mod sqlite;
+mod url;
+
+pub use control::{ControlStore, NewSubscription};
+pub use error::StoreError;
+pub use event::{Direction, EventStore, InboxQuery, Position, StoredDelivery, StoredEvent};
+pub use following::{Following, FollowingHandle};
+pub use postgres::PostgresControl;
+pub use sqlite::{SqliteControl, SqliteEvents};
+pub use url::{open_control, open_events};

@@ -1,0 +1,24 @@
+//! What tests, benches and the demo share: a world of their own, and a way to know whether
+//! anything was lost in it.
+//!
+//! - A [`Client`] is a producer: it speaks to the gateway over HTTP.
+//! - A [`Receiver`] is a customer's endpoint: it verifies every webhook, keeps what it got,
+//!   and answers as it was told to.
+//! - The [`Oracle`] knows what was sent and what each subscription is owed, by its own rules,
+//!   and judges what arrived.
+//! - A [`Process`] is a running `triggerline`, to be asked, terminated or killed.
+//! - [`wait_until`] waits for a condition that can say why it doesn't hold yet.
+
+mod client;
+mod oracle;
+mod process;
+mod receiver;
+mod wait;
+mod world;
+
+pub use client::{Answer, Client};
+pub use oracle::{Oracle, Sent, Verdict};
+pub use process::Process;
+pub use receiver::{Received, Receiver, Script};
+pub use wait::wait_until;
+pub use world::{Database, Parts};

@@ -1,0 +1,99 @@
+//! A running `triggerline`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::wait_until;
+
+/// Killed when dropped, so that no test leaves one behind.
+pub struct Process {
+    child: Child,
+    name: String,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    /// Starts `binary` with these arguments and settings, logging JSON.
+    pub fn start(
+        binary: &str,
+        arguments: &[&str],
+        environment: &HashMap<String, String>,
+    ) -> anyhow::Result<Self> {
+        let mut child = Command::new(binary)
+            .args(arguments)
+            .envs(environment)
+            .env("TRIGGERLINE_LOG__FORMAT", "json")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {}", PathBuf::from(binary).display()))?;
+        let log = Arc::new(Mutex::new(Vec::new()));
+        if let Some(stderr) = child.stderr.take() {
+            let log = Arc::clone(&log);
+            tokio::spawn(async move {
+                let mut lines = BufReader::new(stderr).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                }
+            });
+        }
+        Ok(Self { child, name: arguments.join(" "), log })
+    }
+
+    /// The fields of the log line that says `message`, once it is there.
+    pub async fn logged(&mut self, message: &str) -> anyhow::Result<Value> {
+        let log = Arc::clone(&self.log);
+        let child = &mut self.child;
+        wait_until(&format!("{:?} from {}", message, self.name), Duration::from_secs(60), || {
+            let ended = child.try_wait().ok().flatten();
+            let lines = log.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let found = lines.iter().rev().find_map(|line| {
+                let value: Value = serde_json::from_str(line).ok()?;
+                (value["message"] == message).then_some(value)
+            });
+            async move {
+                found.ok_or_else(|| {
+                    let tail = lines[lines.len().saturating_sub(10)..].join("\n");
+                    format!("ended: {ended:?}; the log so far:\n{tail}")
+                })
+            }
+        })
+        .await
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// kill -9: it gets no chance to do anything more.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.with_context(|| format!("kill {}", self.name))
+    }
+
+    /// SIGTERM; returns how it ended.
+    pub async fn terminate(mut self) -> anyhow::Result<ExitStatus> {
+        let id = self.child.id().context("it has ended already")?;
+        // Neither std nor tokio sends any signal but SIGKILL.
+        let sent = Command::new("kill").arg(id.to_string()).status().await?;
+        anyhow::ensure!(sent.success(), "could not send SIGTERM to {}", self.name);
+        self.ended().await
+    }
+
+    /// Waits for it to end by itself.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        let limit = Duration::from_secs(60);
+        let ended = tokio::time::timeout(limit, self.child.wait()).await;
+        Ok(ended.with_context(|| format!("{} did not end within 60 s", self.name))??)
+    }
+}

@@ -1,0 +1,163 @@
+//! A customer's endpoint. Each path of it stands for one subscription, with a secret and a
+//! script of its own.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use triggerline_types::{EventId, Secret};
+use triggerline_wire::webhook;
+
+use crate::oracle::digest;
+
+/// What an endpoint answers: these statuses first, then 200 for good.
+pub type Script = Vec<u16>;
+
+/// One webhook that came in.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub path: String,
+    pub webhook_id: String,
+    pub event_id: Option<EventId>,
+    /// Of the payload's bytes, as they stood in the body.
+    pub digest: [u8; 32],
+    /// Why the signature or the form of it was wrong, if it was.
+    pub fault: Option<String>,
+    /// What it was answered.
+    pub status: u16,
+    pub at: OffsetDateTime,
+}
+
+pub struct Receiver {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    endpoints: Mutex<HashMap<String, Endpoint>>,
+    received: Mutex<Vec<Received>>,
+}
+
+struct Endpoint {
+    secret: Secret,
+    script: VecDeque<u16>,
+}
+
+impl Receiver {
+    /// Listens on a port of its own, on loopback.
+    pub async fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared::default());
+        let router = Router::new()
+            .route("/{path}", post(receive))
+            .layer(DefaultBodyLimit::max(4 << 20))
+            .with_state(Arc::clone(&shared));
+        let server = tokio::spawn(async move {
+            // Only an error of the listener ends it, and then its test fails for what is missing.
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { address, shared, server })
+    }
+
+    /// Makes an endpoint and returns its URL.
+    pub fn endpoint(&self, path: &str, secret: Secret, script: Script) -> String {
+        let endpoint = Endpoint { secret, script: script.into() };
+        lock(&self.shared.endpoints).insert(path.to_owned(), endpoint);
+        format!("http://{}/{path}", self.address)
+    }
+
+    /// Everything that came in so far, in order.
+    pub fn received(&self) -> Vec<Received> {
+        lock(&self.shared.received).clone()
+    }
+
+    /// What came in after the first `seen`.
+    pub fn received_since(&self, seen: usize) -> Vec<Received> {
+        lock(&self.shared.received).get(seen..).unwrap_or_default().to_vec()
+    }
+
+    pub fn count(&self) -> usize {
+        lock(&self.shared.received).len()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn receive(
+    State(shared): State<Arc<Shared>>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let at = OffsetDateTime::now_utc();
+    let (fault, status) = {
+        let mut endpoints = lock(&shared.endpoints);
+        match endpoints.get_mut(&path) {
+            None => (Some("no such endpoint".to_owned()), 404),
+            Some(endpoint) => match verify(&endpoint.secret, &headers, &body, at) {
+                Ok(()) => (None, endpoint.script.pop_front().unwrap_or(200)),
+                Err(fault) => (Some(fault), 401),
+            },
+        }
+    };
+    let envelope: Option<Envelope<'_>> = serde_json::from_slice(&body).ok();
+    let received = Received {
+        webhook_id: header(&headers, webhook::ID).to_owned(),
+        event_id: envelope.as_ref().map(|envelope| envelope.event_id),
+        digest: digest(envelope.map_or(&[], |envelope| envelope.payload.get().as_bytes())),
+        fault,
+        status,
+        at,
+        path,
+    };
+    lock(&shared.received).push(received);
+    StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT).into_response()
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    event_id: EventId,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+}
+
+fn verify(
+    secret: &Secret,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: OffsetDateTime,
+) -> Result<(), String> {
+    let (id, timestamp, signatures) = (
+        header(headers, webhook::ID),
+        header(headers, webhook::TIMESTAMP),
+        header(headers, webhook::SIGNATURE),
+    );
+    webhook::verify(secret, id, timestamp, signatures, body, now.unix_timestamp())
+        .map_err(|error| error.to_string())
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,32 @@
+//! The words of Triggerline, as types.
+//!
+//! A **customer** ([`Customer`]) owns everything else. A producer hands in an
+//! **event** ([`Event`]) on the customer's behalf. Each live **subscription**
+//! ([`Subscription`]) that matches it is owed a **delivery** ([`Delivery`]);
+//! carrying it out takes one or more **attempts** ([`Attempt`]), each ending in an
+//! **outcome** ([`Outcome`]). What storage learns about all of this reaches it as
+//! **facts** ([`Fact`]), in any order and possibly twice, from which an event's
+//! **status** ([`EventStatus`]) follows.
+//!
+//! Nothing here does I/O, reads a clock or knows how a type travels: encoding is
+//! `triggerline-wire`'s, keeping is `triggerline-store`'s.
+
+mod customer;
+mod delivery;
+mod event;
+mod event_type;
+mod id;
+mod instant;
+mod secret;
+mod status;
+mod subscription;
+
+pub use customer::{ApiKey, Customer, Scope};
+pub use delivery::{Attempt, Delivery, Fact, Matched, Outcome, Owed, Response};
+pub use event::Event;
+pub use event_type::{EventType, EventTypePattern, InvalidEventType};
+pub use id::{ApiKeyId, CustomerId, DeliveryId, EventId, SubscriptionId};
+pub use instant::{format_instant, millis, parse_instant, truncate_to_millis};
+pub use secret::{InvalidSecret, Secret};
+pub use status::{DeliveryState, EventStatus};
+pub use subscription::{Endpoint, Revision, Subscription, SubscriptionState};

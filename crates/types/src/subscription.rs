@@ -1,0 +1,66 @@
+use time::OffsetDateTime;
+
+use crate::{CustomerId, EventType, EventTypePattern, Secret, SubscriptionId};
+
+/// "When an event like this arrives, start workflow W."
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub id: SubscriptionId,
+    pub customer_id: CustomerId,
+    /// What its owner starts with it; opaque to us, a filter in the inbox.
+    pub workflow_id: String,
+    /// Empty means: every type.
+    pub event_types: Vec<EventTypePattern>,
+    /// An RFC 9535 query over the payload; the event matches when it selects something.
+    pub jsonpath: Option<String>,
+    pub endpoint: Endpoint,
+    pub state: SubscriptionState,
+    /// The number of its last change, in the one sequence of all subscriptions' changes.
+    pub revision: Revision,
+    pub created_at: OffsetDateTime,
+    pub updated_at: OffsetDateTime,
+}
+
+impl Subscription {
+    /// Whether an event of this type is for it, as far as the type tells.
+    pub fn covers(&self, event_type: &EventType) -> bool {
+        self.event_types.is_empty()
+            || self.event_types.iter().any(|pattern| pattern.matches(event_type))
+    }
+}
+
+/// Where webhooks go and what signs them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub url: String,
+    pub secret: Secret,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubscriptionState {
+    Active,
+    /// Its owner stopped it for now: it matches nothing until resumed.
+    Paused,
+    /// The receiver asked for no more (410), or its endpoint was given up.
+    Unsubscribed {
+        reason: String,
+    },
+    /// Deleted by its owner. The row stays, so that a delivery still under way can be
+    /// cancelled by name instead of guessed at.
+    Deleted,
+}
+
+impl SubscriptionState {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Unsubscribed { .. } => "unsubscribed",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+/// A position in the sequence of all subscriptions' changes. Zero is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub i64);

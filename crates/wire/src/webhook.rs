@@ -1,0 +1,156 @@
+//! What a receiver gets: the body, and the signature over it (Standard Webhooks 1.0).
+//!
+//! The signed content is `<webhook-id>.<webhook-timestamp>.<body>`; the signature is
+//! `v1,` and the base64 of its HMAC-SHA256 under the endpoint's secret. A receiver should
+//! compare in constant time and refuse time stamps more than five minutes away.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::Serialize;
+use sha2::Sha256;
+use triggerline_types::{DeliveryId, Event, EventId, Secret, format_instant};
+
+pub const ID: &str = "webhook-id";
+pub const TIMESTAMP: &str = "webhook-timestamp";
+pub const SIGNATURE: &str = "webhook-signature";
+
+/// How far a receiver may find our clock from its own, in seconds.
+pub const TOLERANCE_SECONDS: i64 = 300;
+
+/// The body of a webhook: the event, its payload byte for byte as it was received.
+pub fn body(event: &Event) -> Bytes {
+    #[derive(Serialize)]
+    struct Envelope<'a> {
+        event_id: EventId,
+        event_type: &'a str,
+        source: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<&'a str>,
+        occurred_at: String,
+        received_at: String,
+    }
+    let envelope = Envelope {
+        event_id: event.id,
+        event_type: event.event_type.as_str(),
+        source: &event.source,
+        subject: event.subject.as_deref(),
+        occurred_at: format_instant(event.occurred_at),
+        received_at: format_instant(event.received_at),
+    };
+    // Strings only: nothing in it can fail to serialise.
+    let head = serde_json::to_vec(&envelope).unwrap_or_default();
+    let mut body = BytesMut::with_capacity(head.len() + event.payload.len() + 12);
+    // The payload is put in as text, because a JSON library would be free to rewrite it.
+    body.put_slice(head.strip_suffix(b"}").unwrap_or(&head));
+    body.put_slice(b",\"payload\":");
+    body.put_slice(&event.payload);
+    body.put_u8(b'}');
+    body.freeze()
+}
+
+/// The value of `webhook-signature` for this attempt.
+pub fn sign(secret: &Secret, id: &DeliveryId, timestamp: i64, body: &[u8]) -> String {
+    let tag = mac(secret, &id.to_string(), timestamp, body).finalize().into_bytes();
+    format!("v1,{}", STANDARD.encode(tag))
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    #[error("the time stamp {0:?} is not a number of seconds")]
+    Timestamp(String),
+    #[error("the time stamp is {0} seconds away from now; at most {TOLERANCE_SECONDS} are allowed")]
+    TooFar(i64),
+    #[error("no v1 signature matches")]
+    Signature,
+}
+
+/// Checks a webhook as a receiver would; `now` is in seconds since the Unix epoch.
+pub fn verify(
+    secret: &Secret,
+    id: &str,
+    timestamp: &str,
+    signatures: &str,
+    body: &[u8],
+    now: i64,
+) -> Result<(), VerifyError> {
+    let seconds: i64 =
+        timestamp.parse().map_err(|_| VerifyError::Timestamp(timestamp.to_owned()))?;
+    if (now - seconds).abs() > TOLERANCE_SECONDS {
+        return Err(VerifyError::TooFar(now - seconds));
+    }
+    let genuine = signatures.split(' ').filter_map(|one| one.strip_prefix("v1,")).any(|encoded| {
+        STANDARD
+            .decode(encoded)
+            // Compares in constant time.
+            .is_ok_and(|tag| mac(secret, id, seconds, body).verify_slice(&tag).is_ok())
+    });
+    if genuine { Ok(()) } else { Err(VerifyError::Signature) }
+}
+
+fn mac(secret: &Secret, id: &str, timestamp: i64, body: &[u8]) -> Hmac<Sha256> {
+    #[allow(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104 §2)")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+    mac.update(id.as_bytes());
+    mac.update(b".");
+    mac.update(timestamp.to_string().as_bytes());
+    mac.update(b".");
+    mac.update(body);
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::tests::sample;
+
+    /// The example of the Standard Webhooks reference libraries.
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const BODY: &[u8] = br#"{"test": 2432232314}"#;
+    const GENUINE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+
+    fn check(id: &str, timestamp: &str, signatures: &str, now: i64) -> Result<(), VerifyError> {
+        verify(&Secret::parse(SECRET).unwrap(), id, timestamp, signatures, BODY, now)
+    }
+
+    #[test]
+    fn signatures_are_those_of_the_reference_libraries() {
+        let (id, at) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330");
+        assert_eq!(check(id, at, GENUINE, 1_614_265_330), Ok(()));
+        assert_eq!(check(id, at, &format!("v1,AAAA v2,x {GENUINE}"), 1_614_265_330), Ok(()));
+        let wrong = Err(VerifyError::Signature);
+        assert_eq!(check("msg_other", at, GENUINE, 1_614_265_330), wrong);
+        assert_eq!(check(id, "1614265331", GENUINE, 1_614_265_330), wrong);
+        assert_eq!(check(id, at, "", 1_614_265_330), wrong);
+        assert_eq!(check(id, at, "v1,not base64", 1_614_265_330), wrong);
+        assert_eq!(check(id, at, GENUINE, 1_614_265_631), Err(VerifyError::TooFar(301)));
+        assert_eq!(
+            check(id, "soon", GENUINE, 1_614_265_330),
+            Err(VerifyError::Timestamp("soon".to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_we_sign_verifies() {
+        let secret = Secret::generate();
+        let id = DeliveryId::from_uuid(*sample().id.as_uuid());
+        let body = body(&sample());
+        let signature = sign(&secret, &id, 1_700_000_000, &body);
+        let verified =
+            verify(&secret, &id.to_string(), "1700000000", &signature, &body, 1_700_000_100);
+        assert_eq!(verified, Ok(()));
+    }
+
+    #[test]
+    fn the_payload_stands_in_the_body_byte_for_byte() {
+        assert_eq!(
+            body(&sample()),
+            concat!(
+                r#"{"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","event_type":"order.created","#,
+                r#""source":"shop","subject":"order/17","occurred_at":"2026-11-23T13:05:07.000Z","#,
+                r#""received_at":"2026-11-23T13:05:07.123Z","payload":{"total": 1e2, "total":7}}"#
+            )
+        );
+    }
+}

@@ -1,0 +1,54 @@
+use std::time::Duration;
+
+use serde::Deserialize;
+use triggerline_guard::Reach;
+use triggerline_service::config::{ConfigError, duration};
+
+use crate::decide::Policy;
+
+/// The commented default file *is* the default.
+pub const DEFAULTS: &str = include_str!("config.default.toml");
+
+/// No endpoint may hold a request for longer.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeliveryConfig {
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub timeout: Duration,
+    pub max_attempts: u32,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub max_retry_after: Duration,
+    pub allow_http: bool,
+    pub allow_private_networks: bool,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub refresh: Duration,
+    pub window_records: usize,
+    pub window_bytes: usize,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub drain: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub produce_patience: Duration,
+}
+
+impl DeliveryConfig {
+    /// What the types alone can't say.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.timeout > LONGEST_TIMEOUT || self.timeout.is_zero() {
+            return Err(ConfigError::key("delivery.timeout", "is more than 0s and at most 30s"));
+        }
+        if self.max_attempts == 0 {
+            return Err(ConfigError::key("delivery.max_attempts", "is at least 1"));
+        }
+        Ok(())
+    }
+
+    pub fn reach(&self) -> Reach {
+        Reach { http: self.allow_http, private_networks: self.allow_private_networks }
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        Policy { max_attempts: self.max_attempts, max_retry_after: self.max_retry_after }
+    }
+}

@@ -1,0 +1,211 @@
+//! One delivery on its way through the service: due → [`Attempted`] → settled.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::RngExt as _;
+use time::OffsetDateTime;
+use triggerline_kafka::{Consumed, Handler, HandlerError, Producer, Stop, Topic, Topics};
+use triggerline_store::{ControlStore, Following};
+use triggerline_types::{
+    Attempt, Delivery, Outcome, Response, Subscription, SubscriptionState, truncate_to_millis,
+};
+use triggerline_wire as wire;
+
+use crate::decide::{Decision, Policy, Seen, decide};
+use crate::send::{self, Sender};
+use crate::wait::{Step, Waiting, next, tier_for};
+
+pub(crate) struct Deliverer {
+    subscriptions: Arc<Following<()>>,
+    control: Arc<dyn ControlStore>,
+    sender: Sender,
+    producer: Producer,
+    topics: Topics,
+    policy: Policy,
+}
+
+impl Deliverer {
+    pub(crate) fn new(
+        subscriptions: Arc<Following<()>>,
+        control: Arc<dyn ControlStore>,
+        sender: Sender,
+        producer: Producer,
+        topics: Topics,
+        policy: Policy,
+    ) -> Self {
+        Self { subscriptions, control, sender, producer, topics, policy }
+    }
+
+    /// Passes the time until the delivery is due; `false` if it went on to another tier.
+    async fn wait(
+        &self,
+        delivery: &Delivery,
+        consumed: &Consumed,
+        stop: &Stop,
+    ) -> Result<bool, HandlerError> {
+        let tier = match consumed.topic {
+            Topic::Retry(tier) => Some((tier, consumed.appended_at.unwrap_or_else(now))),
+            _ => None,
+        };
+        let waiting = Waiting { not_before: delivery.not_before, tier };
+        loop {
+            match next(waiting, now()) {
+                Step::Go => return Ok(true),
+                Step::Wait(time) => tokio::select! {
+                    () = tokio::time::sleep(time) => {}
+                    () = stop.asked() => return Err(HandlerError::Stopped),
+                },
+                Step::Hop(tier) => {
+                    let topic = self.topics.name(Topic::Retry(tier));
+                    self.producer.send(&topic, &wire::delivery::encode(delivery)).await?;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// The subscription, known at least as well as the matcher knew it.
+    async fn subscription(
+        &self,
+        delivery: &Delivery,
+    ) -> Result<Option<Subscription>, HandlerError> {
+        let known = || {
+            let entry = self.subscriptions.subscription(delivery.subscription_id)?;
+            let known = &entry.subscription;
+            // Another customer's subscription is none (a record that was put there by hand).
+            (known.customer_id == delivery.event.customer_id
+                && known.revision >= delivery.subscription_revision)
+                .then(|| known.clone())
+        };
+        if let Some(subscription) = known() {
+            return Ok(Some(subscription));
+        }
+        self.subscriptions.catch_up().await.map_err(|error| HandlerError::again(&error))?;
+        Ok(known())
+    }
+
+    async fn attempt(&self, delivery: &Delivery, subscription: Option<&Subscription>) -> Attempted {
+        let started_at = now();
+        let clock = Instant::now();
+        let not_sent = |reason: String| Attempted {
+            started_at,
+            latency: Duration::ZERO,
+            response: Response::NotSent { reason: reason.clone() },
+            decision: Decision { outcome: Outcome::Cancelled { reason }, unsubscribe: false },
+        };
+        let endpoint = match subscription.map(|found| (&found.state, &found.endpoint)) {
+            None => return not_sent("there is no such subscription".to_owned()),
+            Some((SubscriptionState::Deleted, _)) => {
+                return not_sent("the subscription was deleted".to_owned());
+            }
+            Some((SubscriptionState::Unsubscribed { reason }, _)) => {
+                return not_sent(format!("the subscription ended: {reason}"));
+            }
+            // What was matched before a pause is still owed.
+            Some((SubscriptionState::Active | SubscriptionState::Paused, endpoint)) => endpoint,
+        };
+        let sent = self.sender.send(delivery, endpoint, started_at).await;
+        let latency = clock.elapsed();
+        let seen = Seen {
+            response: &sent.response,
+            retry_after: sent.retry_after,
+            attempt: delivery.attempt,
+            now: now(),
+            dice: rand::rng().random_range(0.0..1.0),
+        };
+        let decision = decide(&seen, &self.policy);
+        Attempted { started_at, latency, response: sent.response, decision }
+    }
+
+    /// Writes down what came of it: the attempt, and what is left to do.
+    async fn settle(&self, delivery: &Delivery, attempted: Attempted) -> Result<(), HandlerError> {
+        let Attempted { started_at, latency, response, decision } = attempted;
+        if decision.unsubscribe {
+            let reason = "the receiver answered 410 Gone".to_owned();
+            let state = SubscriptionState::Unsubscribed { reason };
+            let (customer, id) = (delivery.event.customer_id, delivery.subscription_id);
+            let set = self.control.set_subscription_state(customer, id, state).await;
+            set.map_err(|error| HandlerError::again(&error))?;
+        }
+        tracing::debug!(
+            delivery = %delivery.id,
+            attempt = delivery.attempt,
+            latency_ms = latency.as_millis(),
+            outcome = ?decision.outcome,
+            answer = send::told(&response),
+            "attempted"
+        );
+        let attempt = Attempt {
+            delivery_id: delivery.id,
+            event_id: delivery.event.id,
+            customer_id: delivery.event.customer_id,
+            subscription_id: delivery.subscription_id,
+            number: delivery.attempt,
+            started_at,
+            latency,
+            response,
+            outcome: decision.outcome.clone(),
+        };
+        let report = async {
+            let topic = self.topics.name(Topic::Attempts);
+            self.producer.send(&topic, &wire::fact::encode_attempt(&attempt)).await
+        };
+        let rest = async {
+            match self.rest(delivery, &decision.outcome) {
+                Some((topic, record)) => {
+                    self.producer.send(&self.topics.name(topic), &record).await.map(drop)
+                }
+                None => Ok(()),
+            }
+        };
+        futures::try_join!(report, rest)?;
+        Ok(())
+    }
+
+    /// What an outcome leaves to do, and where that is kept.
+    fn rest(&self, delivery: &Delivery, outcome: &Outcome) -> Option<(Topic, wire::Record)> {
+        match outcome {
+            Outcome::Delivered | Outcome::Cancelled { .. } => None,
+            Outcome::Retry { at } => {
+                let tier = tier_for(Duration::try_from(*at - now()).unwrap_or_default());
+                let next = Delivery {
+                    attempt: delivery.attempt + 1,
+                    not_before: Some(*at),
+                    ..delivery.clone()
+                };
+                Some((Topic::Retry(tier), wire::delivery::encode(&next)))
+            }
+            // Redriven as it is, it starts over.
+            Outcome::DeadLettered { reason } => {
+                let dead = Delivery { attempt: 1, not_before: None, ..delivery.clone() };
+                let record = wire::delivery::encode_dead_letter(&dead, reason, now());
+                Some((Topic::DeliveriesDlq, record))
+            }
+        }
+    }
+}
+
+/// A request that was made, or that there was no reason to make, and what it means.
+struct Attempted {
+    started_at: OffsetDateTime,
+    latency: Duration,
+    response: Response,
+    decision: Decision,
+}
+
+impl Handler for Deliverer {
+    async fn handle(&self, consumed: &Consumed, stop: &Stop) -> Result<(), HandlerError> {
+        let delivery = wire::delivery::decode(&consumed.record)?;
+        if !self.wait(&delivery, consumed, stop).await? {
+            return Ok(());
+        }
+        let subscription = self.subscription(&delivery).await?;
+        let attempted = self.attempt(&delivery, subscription.as_ref()).await;
+        self.settle(&delivery, attempted).await
+    }
+}
+
+fn now() -> OffsetDateTime {
+    truncate_to_millis(OffsetDateTime::now_utc())
+}

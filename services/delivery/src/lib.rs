@@ -1,0 +1,85 @@
+//! The delivery service: signed webhooks, until they arrive or are given up.
+//!
+//! A delivery comes in from `deliveries` or from a retry tier ([`handler`]). If it isn't due
+//! yet, it waits or goes on to another tier ([`wait`], pure). When it is due, the service
+//! signs and sends it ([`send`]) to an address that was vetted ([`triggerline_guard`]), decides what the
+//! answer means ([`decide`], pure), and writes the attempt to `attempts` and whatever is left
+//! to do to a retry tier or to `deliveries.dlq`.
+
+mod config;
+mod decide;
+mod handler;
+mod send;
+mod wait;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+use triggerline_kafka::{
+    ConsumerConfig, KafkaConfig, Producer, Tier, Topic, Topics, Window, consume,
+};
+use triggerline_service::admin::Health;
+use triggerline_store::{ControlStore, Following, FollowingHandle};
+
+pub use config::{DEFAULTS, DeliveryConfig};
+use handler::Deliverer;
+use send::Sender;
+
+pub struct App {
+    kafka: KafkaConfig,
+    consumer: ConsumerConfig,
+    deliverer: Arc<Deliverer>,
+    producer: Producer,
+    _following: FollowingHandle,
+}
+
+impl App {
+    /// Connects, and loads all subscriptions.
+    pub async fn build(
+        config: &DeliveryConfig,
+        kafka: &KafkaConfig,
+        control: Arc<dyn ControlStore>,
+        health: &mut Health,
+    ) -> anyhow::Result<Self> {
+        // Deleted and paused subscriptions matter here too: their state is the answer.
+        let (subscriptions, following) =
+            Following::start(Arc::clone(&control), config.refresh, |_| Some(()))
+                .await
+                .context("load the subscriptions")?;
+        let picture = Arc::clone(&subscriptions);
+        health.check_age("delivery: subscriptions", move || picture.age());
+        let producer = Producer::new(kafka, "delivery", config.produce_patience)?;
+        let sender = Sender::new(config);
+        let deliverer = Deliverer::new(
+            subscriptions,
+            control,
+            sender,
+            producer.clone(),
+            Topics::new(kafka),
+            config.policy(),
+        );
+        let topics = [Topic::Deliveries].into_iter().chain(Tier::ALL.map(Topic::Retry));
+        Ok(Self {
+            kafka: kafka.clone(),
+            consumer: ConsumerConfig {
+                service: "delivery",
+                topics: topics.collect(),
+                window: Window { records: config.window_records, bytes: config.window_bytes },
+                drain: config.drain,
+            },
+            deliverer: Arc::new(deliverer),
+            producer,
+            _following: following,
+        })
+    }
+
+    /// Delivers until `shutdown`, then finishes what has begun.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { kafka, consumer, deliverer, producer, _following } = self;
+        let grace = consumer.drain;
+        let ended = consume(&kafka, consumer, deliverer, producer.clone(), shutdown).await;
+        producer.close(grace).await;
+        ended.context("consume deliveries")
+    }
+}

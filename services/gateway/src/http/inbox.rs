@@ -1,0 +1,302 @@
+//! `GET /v1/inbox` (also `/v1/events`), `GET /v1/events/{id}` and `…/deliveries`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use triggerline_store::{Direction, InboxQuery, StoredDelivery, StoredEvent};
+use triggerline_types::{
+    Attempt, CustomerId, DeliveryId, EventId, EventStatus, EventType, Outcome, Response, Scope,
+    SubscriptionId, format_instant, parse_instant,
+};
+
+use super::{Id, Query};
+use crate::Shared;
+use crate::problem::{Kind, Problem};
+
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 200;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Parameters {
+    from: Option<String>,
+    to: Option<String>,
+    event_type: Option<String>,
+    status: Option<String>,
+    workflow_id: Option<String>,
+    order: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Page<T> {
+    data: Vec<T>,
+    /// For the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Query(parameters): Query<Parameters>,
+) -> Result<Json<Page<EventView>>, Problem> {
+    let customer = shared.auth.check(&headers, Scope::EventsRead).await?;
+    let mut query = query(&parameters)?;
+    let filters = parameters.filters();
+    if let Some(cursor) = &parameters.cursor {
+        let position = shared.cursors.read(cursor, customer, &filters);
+        query.after = Some(position.ok_or_else(|| {
+            invalid("cursor", "is not one that this query was given; start without a cursor")
+        })?);
+    }
+    let limit = query.limit;
+    // One more than asked for tells whether there is a next page.
+    query.limit += 1;
+    let mut events = shared.events.inbox(customer, &query).await?;
+    let more = events.len() > limit;
+    events.truncate(limit);
+    let last = events.last().filter(|_| more).map(StoredEvent::position);
+    Ok(Json(Page {
+        next_cursor: last.map(|at| shared.cursors.write(at, customer, &filters)),
+        data: events.into_iter().map(EventView::of).collect(),
+    }))
+}
+
+pub(super) async fn event(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Id(id): Id<EventId>,
+) -> Result<Json<EventView>, Problem> {
+    let customer = shared.auth.check(&headers, Scope::EventsRead).await?;
+    Ok(Json(EventView::of(find(&shared, customer, id).await?)))
+}
+
+pub(super) async fn deliveries(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Id(id): Id<EventId>,
+) -> Result<Json<Page<DeliveryView>>, Problem> {
+    let customer = shared.auth.check(&headers, Scope::EventsRead).await?;
+    find(&shared, customer, id).await?;
+    let deliveries = shared.events.deliveries(customer, id).await?;
+    let data = deliveries.into_iter().map(DeliveryView::of).collect();
+    Ok(Json(Page { data, next_cursor: None }))
+}
+
+async fn find(
+    shared: &Shared,
+    customer: CustomerId,
+    id: EventId,
+) -> Result<StoredEvent, Problem> {
+    shared.events.event(customer, id).await?.ok_or_else(|| {
+        let detail = "There is no such event, or it was accepted a moment ago and is not stored yet.";
+        Problem::new(Kind::NotFound, detail)
+    })
+}
+
+impl Parameters {
+    /// What tells this query's pages from another's.
+    fn filters(&self) -> String {
+        let Self { from, to, event_type, status, workflow_id, order, .. } = self;
+        format!("{from:?}{to:?}{event_type:?}{status:?}{workflow_id:?}{order:?}")
+    }
+}
+
+fn query(parameters: &Parameters) -> Result<InboxQuery, Problem> {
+    let instant = |name, text: &Option<String>| {
+        text.as_deref()
+            .map(|text| {
+                let told = "is an instant in RFC 3339, such as 2026-11-23T13:05:07Z";
+                parse_instant(text).map_err(|_| invalid(name, told))
+            })
+            .transpose()
+    };
+    let event_type = parameters.event_type.clone().map(EventType::parse).transpose();
+    let status = parameters.status.as_deref().map(|text| {
+        EventStatus::parse(text).ok_or_else(|| {
+            let names = EventStatus::ALL.map(EventStatus::as_str).join(", ");
+            invalid("status", format!("is one of {names}"))
+        })
+    });
+    let limit = parameters.limit.as_deref().map_or(Ok(DEFAULT_LIMIT), |text| {
+        text.parse()
+            .ok()
+            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+            .ok_or_else(|| invalid("limit", format!("is a number from 1 to {MAX_LIMIT}")))
+    })?;
+    Ok(InboxQuery {
+        direction: match parameters.order.as_deref() {
+            None | Some("desc") => Direction::NewestFirst,
+            Some("asc") => Direction::OldestFirst,
+            Some(_) => {
+                return Err(invalid("order", "is desc (newest first) or asc (oldest first)"));
+            }
+        },
+        from: instant("from", &parameters.from)?,
+        to: instant("to", &parameters.to)?,
+        event_type: event_type.map_err(|error| invalid("event_type", error.to_string()))?,
+        status: status.transpose()?,
+        workflow_id: parameters.workflow_id.clone(),
+        after: None,
+        limit,
+    })
+}
+
+fn invalid(parameter: &str, told: impl AsRef<str>) -> Problem {
+    Problem::new(Kind::InvalidParameter, format!("{parameter} {}", told.as_ref()))
+}
+
+#[derive(Serialize)]
+pub(super) struct EventView {
+    event_id: EventId,
+    event_type: String,
+    source: String,
+    subject: Option<String>,
+    occurred_at: String,
+    received_at: String,
+    status: &'static str,
+    deliveries: Counts,
+    payload: Box<RawValue>,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    owed: usize,
+    delivered: usize,
+}
+
+impl EventView {
+    fn of(stored: StoredEvent) -> Self {
+        let StoredEvent { event, status, deliveries, delivered } = stored;
+        let payload = String::from_utf8_lossy(&event.payload).into_owned();
+        Self {
+            event_id: event.id,
+            event_type: event.event_type.as_str().to_owned(),
+            source: event.source,
+            subject: event.subject,
+            occurred_at: format_instant(event.occurred_at),
+            received_at: format_instant(event.received_at),
+            status: status.as_str(),
+            deliveries: Counts { owed: deliveries, delivered },
+            // It was JSON when it was accepted. A record that someone put into Kafka by hand
+            // may hold anything; then it is shown as text.
+            payload: RawValue::from_string(payload.clone())
+                .or_else(|_| serde_json::value::to_raw_value(&payload))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct DeliveryView {
+    delivery_id: DeliveryId,
+    subscription_id: SubscriptionId,
+    workflow_id: String,
+    state: &'static str,
+    attempts: Vec<AttemptView>,
+}
+
+#[derive(Serialize)]
+struct AttemptView {
+    number: u32,
+    started_at: String,
+    latency_ms: u128,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_excerpt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<String>,
+}
+
+impl DeliveryView {
+    fn of(stored: StoredDelivery) -> Self {
+        Self {
+            delivery_id: stored.id,
+            subscription_id: stored.subscription_id,
+            workflow_id: stored.workflow_id,
+            state: stored.state.as_str(),
+            attempts: stored.attempts.into_iter().map(AttemptView::of).collect(),
+        }
+    }
+}
+
+impl AttemptView {
+    fn of(attempt: Attempt) -> Self {
+        let (response_status, response_excerpt, error) = match attempt.response {
+            Response::Answered { status, excerpt } => (Some(status), Some(excerpt), None),
+            Response::Failed { error } => (None, None, Some(error)),
+            Response::NotSent { reason } => (None, None, Some(reason)),
+        };
+        let (outcome, reason, next_attempt_at) = match attempt.outcome {
+            Outcome::Delivered => ("delivered", None, None),
+            Outcome::Retry { at } => ("retry", None, Some(format_instant(at))),
+            Outcome::DeadLettered { reason } => ("dead_lettered", Some(reason), None),
+            Outcome::Cancelled { reason } => ("cancelled", Some(reason), None),
+        };
+        Self {
+            number: attempt.number,
+            started_at: format_instant(attempt.started_at),
+            latency_ms: attempt.latency.as_millis(),
+            outcome,
+            response_status,
+            response_excerpt,
+            error,
+            reason,
+            next_attempt_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(pairs: &str) -> Result<InboxQuery, Problem> {
+        let uri = format!("/v1/inbox?{pairs}").parse().unwrap();
+        let parameters = axum::extract::Query::try_from_uri(&uri).unwrap();
+        query(&parameters.0)
+    }
+
+    #[test]
+    fn parameters_become_a_query() {
+        let query = parsed(
+            "from=2026-11-23T00:00:00Z&event_type=a.b&status=delivered&workflow_id=w&order=asc&limit=200",
+        )
+        .unwrap();
+        assert_eq!(query.direction, Direction::OldestFirst);
+        assert_eq!(query.from, Some(parse_instant("2026-11-23T00:00:00Z").unwrap()));
+        assert_eq!(query.status, Some(EventStatus::Delivered));
+        assert_eq!(query.limit, 200);
+        assert_eq!(parsed("").unwrap().limit, 50);
+    }
+
+    #[test]
+    fn a_bad_parameter_is_named() {
+        for (pairs, name) in [
+            ("from=yesterday", "from"),
+            ("to=1", "to"),
+            ("event_type=a%20b", "event_type"),
+            ("status=lost", "status"),
+            ("order=up", "order"),
+            ("limit=0", "limit"),
+            ("limit=201", "limit"),
+            ("limit=x", "limit"),
+        ] {
+            let problem = parsed(pairs).unwrap_err();
+            assert_eq!(problem.kind, Kind::InvalidParameter);
+            assert!(problem.detail.starts_with(name), "{pairs}: {problem:?}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! `/v1/subscriptions`: create, list, show, pause, resume, delete
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use triggerline_guard::{Reach, check_url};
+use triggerline_matching::Selector;
+use triggerline_store::NewSubscription;
+use triggerline_types::{
+    CustomerId, Endpoint, EventTypePattern, Scope, Secret, Subscription, SubscriptionId,
+    SubscriptionState, format_instant,
+};
+
+use super::{Id, read_json};
+use crate::Shared;
+use crate::problem::{Kind, Problem};
+
+/// Event types that one subscription may name.
+const MAX_EVENT_TYPES: usize = 100;
+/// The longest workflow id, in bytes.
+const MAX_WORKFLOW_BYTES: usize = 255;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewBody {
+    workflow_id: String,
+    #[serde(default)]
+    event_types: Vec<String>,
+    #[serde(default)]
+    selector: SelectorBody,
+    delivery: DeliveryBody,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SelectorBody {
+    jsonpath: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeliveryBody {
+    url: String,
+    secret: Option<String>,
+}
+
+pub(super) async fn create(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<View>), Problem> {
+    let customer = shared.auth.check(&headers, Scope::SubscriptionsWrite).await?;
+    let body = read_json(&headers, body).await?;
+    let new = read(&body, customer, shared.reach)?;
+    let created = shared.control.create_subscription(new).await?;
+    // The one time that the secret is shown.
+    let secret = Some(created.endpoint.secret.reveal());
+    Ok((StatusCode::CREATED, Json(View { secret, ..View::of(&created) })))
+}
+
+#[derive(Serialize)]
+pub(super) struct List {
+    data: Vec<View>,
+}
+
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+) -> Result<Json<List>, Problem> {
+    let customer = shared.auth.check(&headers, Scope::SubscriptionsRead).await?;
+    let subscriptions = shared.control.subscriptions(customer).await?;
+    Ok(Json(List { data: subscriptions.iter().map(View::of).collect() }))
+}
+
+pub(super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Id(id): Id<SubscriptionId>,
+) -> Result<Json<View>, Problem> {
+    let customer = shared.auth.check(&headers, Scope::SubscriptionsRead).await?;
+    let found = shared.control.subscription(customer, id).await?;
+    Ok(Json(View::of(&found.ok_or_else(Problem::not_found)?)))
+}
+
+pub(super) async fn pause(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Id(id): Id<SubscriptionId>,
+) -> Result<Json<View>, Problem> {
+    set_state(&shared, &headers, id, SubscriptionState::Paused).await.map(Json)
+}
+
+pub(super) async fn resume(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Id(id): Id<SubscriptionId>,
+) -> Result<Json<View>, Problem> {
+    set_state(&shared, &headers, id, SubscriptionState::Active).await.map(Json)
+}
+
+pub(super) async fn delete(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Id(id): Id<SubscriptionId>,
+) -> Result<StatusCode, Problem> {
+    set_state(&shared, &headers, id, SubscriptionState::Deleted).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn set_state(
+    shared: &Shared,
+    headers: &HeaderMap,
+    id: SubscriptionId,
+    state: SubscriptionState,
+) -> Result<View, Problem> {
+    let customer = shared.auth.check(headers, Scope::SubscriptionsWrite).await?;
+    let changed = shared.control.set_subscription_state(customer, id, state).await?;
+    Ok(View::of(&changed.ok_or_else(Problem::not_found)?))
+}
+
+/// Judges the body of a new subscription. Pure, but for the secret where none is given.
+fn read(body: &[u8], customer_id: CustomerId, reach: Reach) -> Result<NewSubscription, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let body: NewBody = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let pointer = match path.as_str() {
+            "." | "?" => String::new(),
+            path => format!("/{}", path.replace('.', "/")),
+        };
+        Problem::at(Kind::MalformedBody, pointer, error.inner().to_string())
+    })?;
+    if body.workflow_id.is_empty() || body.workflow_id.len() > MAX_WORKFLOW_BYTES {
+        let detail = format!("is 1 to {MAX_WORKFLOW_BYTES} bytes long");
+        return Err(Problem::field("/workflow_id", detail));
+    }
+    if body.event_types.len() > MAX_EVENT_TYPES {
+        return Err(Problem::field("/event_types", format!("has at most {MAX_EVENT_TYPES} items")));
+    }
+    let event_types = body
+        .event_types
+        .into_iter()
+        .enumerate()
+        .map(|(index, text)| {
+            EventTypePattern::parse(text).map_err(|error| {
+                Problem::field(format!("/event_types/{index}"), format!("is invalid: {error}"))
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    if let Some(query) = &body.selector.jsonpath {
+        Selector::compile(query).map_err(|error| {
+            Problem::at(Kind::InvalidSelector, "/selector/jsonpath", error.to_string())
+        })?;
+    }
+    check_url(&body.delivery.url, reach)
+        .map_err(|refused| Problem::field("/delivery/url", refused.to_string()))?;
+    let secret = match body.delivery.secret {
+        Some(text) => Secret::parse(&text)
+            .map_err(|error| Problem::field("/delivery/secret", error.to_string()))?,
+        None => Secret::generate(),
+    };
+    Ok(NewSubscription {
+        customer_id,
+        workflow_id: body.workflow_id,
+        event_types,
+        jsonpath: body.selector.jsonpath,
+        endpoint: Endpoint { url: body.delivery.url, secret },
+    })
+}
+
+#[derive(Serialize)]
+pub(super) struct View {
+    id: SubscriptionId,
+    workflow_id: String,
+    event_types: Vec<String>,
+    selector: SelectorView,
+    delivery: DeliveryView,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Only in the answer that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    created_at: String,
+    updated_at: String,
+}
+
+#[derive(Serialize)]
+struct SelectorView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jsonpath: Option<String>,
+}
+
+#[derive(Serialize)]
+struct DeliveryView {
+    url: String,
+}
+
+impl View {
+    fn of(subscription: &Subscription) -> Self {
+        let event_types = subscription.event_types.iter().map(ToString::to_string).collect();
+        Self {
+            id: subscription.id,
+            workflow_id: subscription.workflow_id.clone(),
+            event_types,
+            selector: SelectorView { jsonpath: subscription.jsonpath.clone() },
+            delivery: DeliveryView { url: subscription.endpoint.url.clone() },
+            state: subscription.state.as_str(),
+            reason: match &subscription.state {
+                SubscriptionState::Unsubscribed { reason } => Some(reason.clone()),
+                _ => None,
+            },
+            secret: None,
+            created_at: format_instant(subscription.created_at),
+            updated_at: format_instant(subscription.updated_at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(body: &str) -> Result<NewSubscription, Problem> {
+        read(body.as_bytes(), CustomerId::new(), Reach::default())
+    }
+
+    #[test]
+    fn a_good_subscription_is_taken() {
+        let new = judged(
+            r#"{"workflow_id":"w","event_types":["order.*"],"selector":{"jsonpath":"$.total"},
+                "delivery":{"url":"https://example.com/hook"}}"#,
+        )
+        .unwrap();
+        assert_eq!(new.workflow_id, "w");
+        assert_eq!(new.jsonpath.as_deref(), Some("$.total"));
+        assert_eq!(new.endpoint.url, "https://example.com/hook");
+    }
+
+    #[test]
+    fn a_bad_one_is_refused_with_the_place() {
+        let with = |fields: &str| format!(r#"{{"workflow_id":"w",{fields}}}"#);
+        let url = r#""delivery":{"url":"https://example.com/"}"#;
+        for (body, kind, pointer) in [
+            ("[".to_owned(), Kind::MalformedBody, ""),
+            (with(r#""delivery":{}"#), Kind::MalformedBody, "/delivery"),
+            (with(r#""delivery":{"url":7}"#), Kind::MalformedBody, "/delivery/url"),
+            (with(r#""delivery":{"url":"http://127.0.0.1/"}"#), Kind::InvalidField, "/delivery/url"),
+            (with(&format!(r#"{url},"event_types":["a","b c"]"#)), Kind::InvalidField, "/event_types/1"),
+            (
+                with(&format!(r#"{url},"selector":{{"jsonpath":"$["}}"#)),
+                Kind::InvalidSelector,
+                "/selector/jsonpath",
+            ),
+            (
+                with(r#""delivery":{"url":"https://example.com/","secret":"x"}"#),
+                Kind::InvalidField,
+                "/delivery/secret",
+            ),
+            (format!(r#"{{"workflow_id":"",{url}}}"#), Kind::InvalidField, "/workflow_id"),
+        ] {
+            let problem = judged(&body).unwrap_err();
+            assert_eq!(problem.kind, kind, "{body}: {problem:?}");
+            assert_eq!(problem.faults[0].pointer, pointer, "{body}: {problem:?}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+use std::time::Duration;
+
+use serde::Deserialize;
+use triggerline_service::config::duration;
+
+/// The commented default file *is* the default.
+pub const DEFAULTS: &str = include_str!("config.default.toml");
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatcherConfig {
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub refresh: Duration,
+    pub window_records: usize,
+    pub window_bytes: usize,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub drain: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub produce_patience: Duration,
+}

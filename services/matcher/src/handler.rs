@@ -1,0 +1,56 @@
+//! One event on its way through the matcher: decode, route, hand over, wait for Kafka.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use time::OffsetDateTime;
+use triggerline_kafka::{Consumed, Handler, HandlerError, Producer, Stop, Topic, Topics};
+use triggerline_store::Following;
+use triggerline_types::truncate_to_millis;
+use triggerline_wire as wire;
+
+use crate::route::{Compiled, route};
+
+pub(crate) struct Matcher {
+    subscriptions: Arc<Following<Compiled>>,
+    producer: Producer,
+    deliveries: String,
+    attempts: String,
+}
+
+impl Matcher {
+    pub(crate) fn new(
+        subscriptions: Arc<Following<Compiled>>,
+        producer: Producer,
+        topics: &Topics,
+    ) -> Self {
+        Self {
+            subscriptions,
+            producer,
+            deliveries: topics.name(Topic::Deliveries),
+            attempts: topics.name(Topic::Attempts),
+        }
+    }
+}
+
+impl Handler for Matcher {
+    async fn handle(&self, consumed: &Consumed, _stop: &Stop) -> Result<(), HandlerError> {
+        let event = wire::event::decode(&consumed.record)?;
+        let view = self.subscriptions.of_customer(event.customer_id);
+        let live = view.iter().flat_map(|view| view.live());
+        let now = truncate_to_millis(OffsetDateTime::now_utc());
+        let routed = route(&event, live, now)
+            .map_err(|error| HandlerError::Poison(format!("the payload: {error}")))?;
+        // All at once: they leave in one batch. Sent again after an error, they carry the
+        // same ids.
+        let deliveries = routed.deliveries.iter().map(|delivery| async {
+            self.producer.send(&self.deliveries, &wire::delivery::encode(delivery)).await
+        });
+        let summary = async {
+            let record = wire::fact::encode_matched(&routed.summary);
+            self.producer.send(&self.attempts, &record).await
+        };
+        futures::try_join!(try_join_all(deliveries), summary)?;
+        Ok(())
+    }
+}

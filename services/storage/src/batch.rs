@@ -1,0 +1,73 @@
+//! Gathering facts into transactions.
+//!
+//! One task owns the store's write side. While it waits for a transaction, further facts
+//! queue up, and the next transaction takes them all: batches grow with the load and add no
+//! delay without it. Memory is bounded by the consumer's windows, because every fact here
+//! belongs to a record in one.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use triggerline_kafka::HandlerError;
+use triggerline_store::{EventStore, StoreError};
+use triggerline_types::Fact;
+
+type Answer = oneshot::Sender<Result<(), HandlerError>>;
+
+pub(crate) struct Batcher {
+    queue: mpsc::UnboundedSender<(Fact, Answer)>,
+}
+
+impl Batcher {
+    pub(crate) fn start(store: Arc<dyn EventStore>, batch_records: usize) -> Self {
+        let (queue, facts) = mpsc::unbounded_channel();
+        tokio::spawn(run(store, facts, batch_records.max(1)));
+        Self { queue }
+    }
+
+    /// Returns when the fact is durable.
+    pub(crate) async fn keep(&self, fact: Fact) -> Result<(), HandlerError> {
+        let gone = || HandlerError::Again("the writer of the event store has ended".to_owned());
+        let (answer, kept) = oneshot::channel();
+        self.queue.send((fact, answer)).map_err(|_| gone())?;
+        kept.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// Ends when the last [`Batcher`] is gone.
+async fn run(
+    store: Arc<dyn EventStore>,
+    mut queue: mpsc::UnboundedReceiver<(Fact, Answer)>,
+    batch_records: usize,
+) {
+    let mut batch = Vec::with_capacity(batch_records);
+    while queue.recv_many(&mut batch, batch_records).await > 0 {
+        let (facts, answers): (Vec<Fact>, Vec<Answer>) = batch.drain(..).unzip();
+        match store.apply(&facts).await {
+            Ok(()) => {
+                for answer in answers {
+                    let _ = answer.send(Ok(()));
+                }
+            }
+            Err(error @ StoreError::Unavailable { .. }) => {
+                for answer in answers {
+                    let _ = answer.send(Err(HandlerError::again(&error)));
+                }
+            }
+            // One fact may be what the store refuses: alone, it fails alone.
+            Err(_) => {
+                for (fact, answer) in facts.iter().zip(answers) {
+                    let _ = answer.send(keep_one(&*store, fact).await);
+                }
+            }
+        }
+    }
+}
+
+async fn keep_one(store: &dyn EventStore, fact: &Fact) -> Result<(), HandlerError> {
+    match store.apply(std::slice::from_ref(fact)).await {
+        Ok(()) => Ok(()),
+        Err(error @ StoreError::Unavailable { .. }) => Err(HandlerError::again(&error)),
+        Err(error) => Err(HandlerError::poison(&error)),
+    }
+}

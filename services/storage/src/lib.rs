@@ -1,0 +1,56 @@
+//! Storage: keeps what happened, so that it can be asked for.
+//!
+//! Records come in from `events` and `attempts`, independently of each other ([`handler`]),
+//! are gathered into batches ([`batch`]) and go into the event store, whose merges are
+//! idempotent and commutative. A record is done when its batch is durable.
+
+mod batch;
+mod config;
+mod handler;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+use triggerline_kafka::{ConsumerConfig, KafkaConfig, Producer, Topic, Window, consume};
+use triggerline_store::EventStore;
+
+use batch::Batcher;
+pub use config::{DEFAULTS, StorageConfig};
+use handler::Keeper;
+
+pub struct App {
+    kafka: KafkaConfig,
+    consumer: ConsumerConfig,
+    keeper: Arc<Keeper>,
+    dead_letters: Producer,
+}
+
+impl App {
+    pub fn build(
+        config: &StorageConfig,
+        kafka: &KafkaConfig,
+        events: Arc<dyn EventStore>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            kafka: kafka.clone(),
+            consumer: ConsumerConfig {
+                service: "storage",
+                topics: vec![Topic::Events, Topic::Attempts],
+                window: Window { records: config.window_records, bytes: config.window_bytes },
+                drain: config.drain,
+            },
+            keeper: Arc::new(Keeper::new(Batcher::start(events, config.batch_records))),
+            dead_letters: Producer::new(kafka, "storage", config.produce_patience)?,
+        })
+    }
+
+    /// Stores until `shutdown`, then finishes what has begun.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { kafka, consumer, keeper, dead_letters } = self;
+        let grace = consumer.drain;
+        let ended = consume(&kafka, consumer, keeper, dead_letters.clone(), shutdown).await;
+        dead_letters.close(grace).await;
+        ended.context("consume events and attempts")
+    }
+}

@@ -1,0 +1,118 @@
+//! All settings in one place: what is shared, and a section for each service.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use triggerline_delivery::DeliveryConfig;
+use triggerline_gateway::GatewayConfig;
+use triggerline_gateway::keys::Pepper;
+use triggerline_kafka::{KafkaConfig, TopicSettings};
+use triggerline_matcher::MatcherConfig;
+use triggerline_service::ConfigError;
+use triggerline_service::admin::AdminConfig;
+use triggerline_service::config::{LogConfig, duration, load};
+use triggerline_storage::StorageConfig;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) kafka: KafkaConfig,
+    pub(crate) topics: TopicsConfig,
+    pub(crate) control: ControlConfig,
+    pub(crate) inbox: InboxConfig,
+    pub(crate) admin: AdminConfig,
+    pub(crate) log: LogConfig,
+    pub(crate) gateway: GatewayConfig,
+    pub(crate) matcher: MatcherConfig,
+    pub(crate) delivery: DeliveryConfig,
+    pub(crate) storage: StorageConfig,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TopicsConfig {
+    partitions: i32,
+    replication: i32,
+    #[serde(deserialize_with = "duration::deserialize")]
+    retention: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ControlConfig {
+    pub(crate) url: String,
+    pub(crate) pepper: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InboxConfig {
+    pub(crate) url: String,
+}
+
+impl Config {
+    pub(crate) fn load(
+        file: Option<&Path>,
+        overrides: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let config: Self = load(&defaults(), file, overrides)?;
+        config.delivery.check()?;
+        if config.topics.partitions < 1 {
+            return Err(ConfigError::key("topics.partitions", "is at least 1"));
+        }
+        Ok(config)
+    }
+
+    pub(crate) fn topic_settings(&self) -> TopicSettings {
+        let TopicsConfig { partitions, replication, retention } = self.topics;
+        TopicSettings { partitions, replication, retention }
+    }
+
+    pub(crate) fn pepper(&self) -> Result<Pepper, ConfigError> {
+        Pepper::new(&self.control.pepper).ok_or_else(|| {
+            let why = "is a secret of at least 16 characters, the same for every gateway; \
+                       make one with: openssl rand -hex 32";
+            ConfigError::key("control.pepper", why)
+        })
+    }
+}
+
+/// The commented default files, one after the other: what `triggerline config` prints.
+pub(crate) fn defaults() -> String {
+    [
+        include_str!("config.default.toml"),
+        triggerline_gateway::DEFAULTS,
+        triggerline_matcher::DEFAULTS,
+        triggerline_delivery::DEFAULTS,
+        triggerline_storage::DEFAULTS,
+    ]
+    .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_settings_themselves() {
+        let config = Config::load(None, &[]).unwrap();
+        assert_eq!(config.kafka.prefix, "triggerline.");
+        assert_eq!(config.topics.retention, Duration::from_hours(14 * 24));
+        let error = config.pepper().err().unwrap().to_string();
+        assert!(error.contains("control.pepper"), "{error}");
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        for (key, value) in [
+            ("delivery.timeout", "31s"),
+            ("delivery.max_attempts", "0"),
+            ("topics.partitions", "0"),
+            ("matcher.window_records", "-1"),
+        ] {
+            let error = Config::load(None, &[(key.to_owned(), value.to_owned())]).unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+        }
+    }
+}

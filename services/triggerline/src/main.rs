@@ -1,0 +1,81 @@
+//! The one binary. Each subcommand is a room of its own:
+//! the services ([`services`]), what sets them up ([`setup`]), and, with the feature
+//! `embedded`, the whole platform in this process ([`platform`]), to show ([`demo`]) or to
+//! develop against ([`dev`]).
+
+mod cli;
+mod config;
+#[cfg(feature = "embedded")]
+mod demo;
+#[cfg(feature = "embedded")]
+mod dev;
+#[cfg(feature = "embedded")]
+mod embedded;
+#[cfg(feature = "embedded")]
+mod platform;
+mod services;
+mod setup;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use triggerline_service::ConfigError;
+use triggerline_service::config::EXIT_BAD_CONFIG;
+
+use cli::{Cli, Command, Customers, Topics};
+use config::Config;
+use services::Service;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Two TLS providers are linked (a dependency of the embedded broker brings its own), so
+    // rustls wants to be told.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error).context("start the runtime")),
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        #[cfg(feature = "embedded")]
+        Command::Demo(options) => return demo::run(&options).await,
+        #[cfg(feature = "embedded")]
+        Command::Dev(options) => dev::run(&options).await?,
+        #[cfg(not(feature = "embedded"))]
+        Command::Demo(_) | Command::Dev(_) => anyhow::bail!(
+            "this binary was built without the embedded parts (cargo feature \"embedded\")"
+        ),
+        Command::Gateway(file) => services::run(Service::Gateway, &load(&file)?).await?,
+        Command::Matcher(file) => services::run(Service::Matcher, &load(&file)?).await?,
+        Command::Delivery(file) => services::run(Service::Delivery, &load(&file)?).await?,
+        Command::Storage(file) => services::run(Service::Storage, &load(&file)?).await?,
+        Command::Migrate(file) => setup::migrate(&load(&file)?).await?,
+        Command::Topics(Topics::Apply(file)) => setup::topics(&load(&file)?).await?,
+        Command::Customers(Customers::Create { name, file, output }) => {
+            setup::create_customer(&load(&file)?, &name, output).await?;
+        }
+        Command::Config => setup::print_defaults(),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(file: &cli::File) -> Result<Config, ConfigError> {
+    Config::load(file.config.as_deref(), &[])
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // `{:#}` tells the causes too, on one line.
+    eprintln_error(&format!("{error:#}"));
+    if error.is::<ConfigError>() { ExitCode::from(EXIT_BAD_CONFIG) } else { ExitCode::FAILURE }
+}
+
+#[allow(clippy::print_stderr, reason = "the one place where a failure is told to a person")]
+fn eprintln_error(text: &str) {
+    eprintln!("triggerline: {text}");
+}
