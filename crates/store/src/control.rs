@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use time::OffsetDateTime;
 use triggerline_types::{
     ApiKey, ApiKeyId, Customer, CustomerId, Endpoint, EventTypePattern, Revision, Subscription,
     SubscriptionId, SubscriptionState,
@@ -77,4 +78,74 @@ pub struct NewSubscription {
     pub event_types: Vec<EventTypePattern>,
     pub jsonpath: Option<String>,
     pub endpoint: Endpoint,
+}
+
+impl NewSubscription {
+    /// As it is kept from now on.
+    pub(crate) fn into_subscription(
+        self,
+        revision: Revision,
+        now: OffsetDateTime,
+    ) -> Subscription {
+        Subscription {
+            id: SubscriptionId::new(),
+            customer_id: self.customer_id,
+            workflow_id: self.workflow_id,
+            event_types: self.event_types,
+            jsonpath: self.jsonpath,
+            endpoint: self.endpoint,
+            state: SubscriptionState::Active,
+            revision,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
+/// How fields are written in every backend's columns.
+pub(crate) mod fields {
+    use triggerline_types::{Endpoint, EventTypePattern, Scope, Secret, SubscriptionState};
+
+    pub(crate) fn scopes_to_text(scopes: &[Scope]) -> String {
+        scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A scope that this version doesn't know is one that it can't grant.
+    pub(crate) fn scopes_from_text(text: &str) -> Vec<Scope> {
+        text.split_whitespace().filter_map(Scope::parse).collect()
+    }
+
+    /// Event types have no spaces.
+    pub(crate) fn event_types_to_text(patterns: &[EventTypePattern]) -> String {
+        patterns.iter().map(EventTypePattern::as_str).collect::<Vec<_>>().join(" ")
+    }
+
+    pub(crate) fn event_types_from_text(text: &str) -> Result<Vec<EventTypePattern>, String> {
+        let patterns = text.split_whitespace().map(EventTypePattern::parse);
+        patterns.collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn endpoint(url: String, secret: Vec<u8>) -> Result<Endpoint, String> {
+        let secret = Secret::from_bytes(secret).map_err(|error| error.to_string())?;
+        Ok(Endpoint { url, secret })
+    }
+
+    pub(crate) fn reason(state: &SubscriptionState) -> Option<String> {
+        match state {
+            SubscriptionState::Unsubscribed { reason } => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn state(name: &str, reason: Option<String>) -> Result<SubscriptionState, String> {
+        match name {
+            "active" => Ok(SubscriptionState::Active),
+            "paused" => Ok(SubscriptionState::Paused),
+            "unsubscribed" => {
+                Ok(SubscriptionState::Unsubscribed { reason: reason.unwrap_or_default() })
+            }
+            "deleted" => Ok(SubscriptionState::Deleted),
+            other => Err(format!("the state {other:?}")),
+        }
+    }
 }

@@ -1,1 +1,71 @@
+//! From an address in the settings to an open store.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::{
+    ControlStore, EventStore, PostgresControl, SqliteControl, SqliteEvents, StoreError,
+};
+
+/// `postgres://user:password@host/database` or `sqlite:PATH`.
+pub async fn open_control(url: &str) -> Result<Arc<dyn ControlStore>, StoreError> {
+    match scheme(url) {
+        "postgres" | "postgresql" => Ok(Arc::new(PostgresControl::connect(url)?)),
+        "sqlite" => Ok(Arc::new(SqliteControl::open(&path(url)?).await?)),
+        other => Err(StoreError::Address(format!(
+            "starts with {other:?}; a control store is postgres://… or sqlite:PATH"
+        ))),
+    }
+}
+
+/// `sqlite:PATH`.
+pub async fn open_events(url: &str) -> Result<Arc<dyn EventStore>, StoreError> {
+    match scheme(url) {
+        "sqlite" => Ok(Arc::new(SqliteEvents::open(&path(url)?).await?)),
+        other => Err(StoreError::Address(format!(
+            "starts with {other:?}; an event store is sqlite:PATH (DynamoDB and ScyllaDB are to come)"
+        ))),
+    }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("", |(scheme, _)| scheme)
+}
+
+/// `sqlite:relative/path`, `sqlite:/absolute/path` or `sqlite:///absolute/path`.
+fn path(url: &str) -> Result<PathBuf, StoreError> {
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() {
+        return Err(StoreError::Address("names no file; write sqlite:PATH".to_owned()));
+    }
+    Ok(PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_read_in_each_form() {
+        for (url, expected) in [
+            ("sqlite:a/b.db", Some("a/b.db")),
+            ("sqlite:/a/b.db", Some("/a/b.db")),
+            ("sqlite:///a/b.db", Some("/a/b.db")),
+            ("sqlite:", None),
+            ("sqlite://", None),
+        ] {
+            assert_eq!(path(url).ok(), expected.map(PathBuf::from), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_store_is_refused_with_what_is_known() {
+        for url in ["mysql://h/d", "triggerline.db", "dynamodb:events"] {
+            let error = open_events(url).await.err().unwrap().to_string();
+            assert!(error.contains("sqlite:PATH"), "{url}: {error}");
+            let error = open_control(url).await.err().unwrap().to_string();
+            assert!(error.contains("postgres://"), "{url}: {error}");
+        }
+    }
+}

@@ -58,6 +58,10 @@ impl Client {
         Self { key: key.into(), ..self.clone() }
     }
 
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
         self.request(Method::GET, path, Bytes::new()).await
     }

@@ -6,7 +6,7 @@
 //!   and answers as it was told to.
 //! - The [`Oracle`] knows what was sent and what each subscription is owed, by its own rules,
 //!   and judges what arrived.
-//! - A [`Process`] is a running `triggerline`, to be asked, terminated or killed.
+//! - A [`World`] is an installation of its own; a [`Process`] in it is a running `triggerline`, to be asked, terminated or killed.
 //! - [`wait_until`] waits for a condition that can say why it doesn't hold yet.
 
 mod client;
@@ -21,4 +21,4 @@ pub use oracle::{Oracle, Sent, Verdict};
 pub use process::Process;
 pub use receiver::{Received, Receiver, Script};
 pub use wait::wait_until;
-pub use world::{Database, Parts};
+pub use world::{Parts, World, subscribe};

@@ -17,7 +17,7 @@ use triggerline_types::EventId;
 
 use crate::Received;
 
-pub fn digest(payload: &[u8]) -> [u8; 32] {
+pub(crate) fn digest(payload: &[u8]) -> [u8; 32] {
     Sha256::digest(payload).into()
 }
 

@@ -90,6 +90,11 @@ impl Receiver {
         lock(&self.shared.received).get(seen..).unwrap_or_default().to_vec()
     }
 
+    /// The digest that a payload would have in [`Received`].
+    pub fn digest_of(&self, payload: &[u8]) -> [u8; 32] {
+        digest(payload)
+    }
+
     pub fn count(&self) -> usize {
         lock(&self.shared.received).len()
     }

@@ -80,10 +80,6 @@ impl Kind {
             }
         }
     }
-
-    pub(crate) const fn status(self) -> StatusCode {
-        self.parts().1
-    }
 }
 
 /// How long to wait after a 503, in seconds.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use triggerline_service::admin::{self, Health};
 use triggerline_service::{ConfigError, signals, telemetry};
 use triggerline_store::{open_control, open_events};

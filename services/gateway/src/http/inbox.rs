@@ -7,7 +7,6 @@ use axum::extract::State;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use time::OffsetDateTime;
 use triggerline_store::{Direction, InboxQuery, StoredDelivery, StoredEvent};
 use triggerline_types::{
     Attempt, CustomerId, DeliveryId, EventId, EventStatus, EventType, Outcome, Response, Scope,

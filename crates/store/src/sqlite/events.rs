@@ -1,0 +1,431 @@
+//! The inbox in a SQLite file.
+//!
+//! Each fact goes into its own table, where doing it twice changes nothing; then the rows
+//! that are derived (a delivery's state, an event's status and counts) are worked out again
+//! for the events that the batch touched, by the rules in `triggerline-types`. So neither the
+//! order nor the number of times that facts come makes a difference.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use libsql::{Connection, Row, Value, params};
+use triggerline_types::{
+    Attempt, CustomerId, DeliveryId, DeliveryState, Event, EventId, EventStatus, EventType, Fact,
+    Matched, Outcome, Response, SubscriptionId, millis,
+};
+use uuid::Uuid;
+
+use super::{Fault, Lite, column};
+use crate::error::StoreError;
+use crate::event::{Direction, EventStore, InboxQuery, StoredDelivery, StoredEvent};
+
+const MIGRATIONS: &[&str] = &[include_str!("events.sql")];
+
+pub struct SqliteEvents {
+    lite: Lite,
+}
+
+impl SqliteEvents {
+    /// Opens the file, making it and its folder if they are missing.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { lite: Lite::open(path).await? })
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteEvents {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        self.lite.migrate(MIGRATIONS).await
+    }
+
+    async fn apply(&self, facts: &[Fact]) -> Result<(), StoreError> {
+        let facts = facts.to_vec();
+        self.lite
+            .write("store facts", async move |connection: &Connection| {
+                let mut touched = BTreeSet::new();
+                for fact in &facts {
+                    touched.insert((*fact.customer_id().as_uuid(), *fact.event_id().as_uuid()));
+                    match fact {
+                        Fact::Event(event) => put_event(connection, event).await?,
+                        Fact::Matched(matched) => put_summary(connection, matched).await?,
+                        Fact::Attempted(attempt) => put_attempt(connection, attempt).await?,
+                    }
+                }
+                for (customer, event) in touched {
+                    derive(connection, customer, event).await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn event(
+        &self,
+        customer: CustomerId,
+        id: EventId,
+    ) -> Result<Option<StoredEvent>, StoreError> {
+        self.lite
+            .read("read an event", async move |connection: &Connection| {
+                let query = format!("{EVENT} WHERE customer_id = ?1 AND event_id = ?2");
+                let keys = params![blob(customer.as_uuid()), blob(id.as_uuid())];
+                let mut rows = connection.query(&query, keys).await?;
+                rows.next().await?.map(|row| stored_event(&row)).transpose()
+            })
+            .await
+    }
+
+    async fn deliveries(
+        &self,
+        customer: CustomerId,
+        id: EventId,
+    ) -> Result<Vec<StoredDelivery>, StoreError> {
+        self.lite
+            .read("read an event's deliveries", async move |connection: &Connection| {
+                let keys = || params![blob(customer.as_uuid()), blob(id.as_uuid())];
+                let query = "SELECT d.subscription_id, d.delivery_id, d.workflow_id, d.state \
+                     FROM deliveries d JOIN events e USING (customer_id, event_id) \
+                     WHERE customer_id = ?1 AND event_id = ?2 ORDER BY d.subscription_id";
+                let mut rows = connection.query(query, keys()).await?;
+                let mut deliveries = Vec::new();
+                while let Some(row) = rows.next().await? {
+                    let state: String = row.get(3)?;
+                    deliveries.push(StoredDelivery {
+                        id: DeliveryId::from_uuid(column::id(&row, "deliveries", 1)?),
+                        subscription_id: subscription_id(&row, "deliveries", 0)?,
+                        workflow_id: row.get(2)?,
+                        state: DeliveryState::parse(&state)
+                            .ok_or_else(|| Fault::row("deliveries", state))?,
+                        attempts: Vec::new(),
+                    });
+                }
+                for attempt in attempts(connection, *customer.as_uuid(), *id.as_uuid()).await? {
+                    let place = deliveries.iter_mut();
+                    let mut place =
+                        place.filter(|one| one.subscription_id == attempt.subscription_id);
+                    if let Some(delivery) = place.next() {
+                        delivery.attempts.push(attempt);
+                    }
+                }
+                Ok(deliveries)
+            })
+            .await
+    }
+
+    async fn inbox(
+        &self,
+        customer: CustomerId,
+        query: &InboxQuery,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let (sql, values) = inbox_query(customer, query);
+        self.lite
+            .read("read the inbox", async move |connection: &Connection| {
+                let mut rows = connection.query(&sql, values).await?;
+                let mut events = Vec::new();
+                while let Some(row) = rows.next().await? {
+                    events.push(stored_event(&row)?);
+                }
+                Ok(events)
+            })
+            .await
+    }
+}
+
+const EVENT: &str = "SELECT customer_id, event_id, event_type, source, subject, occurred_at, \
+     received_at, traceparent, payload, status, deliveries, delivered FROM events";
+
+/// The statement for a page, and its values. Only what is asked for stands in it, so that
+/// SQLite picks the index that fits.
+fn inbox_query(customer: CustomerId, query: &InboxQuery) -> (String, Vec<Value>) {
+    let mut sql = format!("{EVENT} WHERE customer_id = ?");
+    let mut values: Vec<Value> = vec![blob(customer.as_uuid()).into()];
+    let mut and = |condition: &str, more: Vec<Value>| {
+        sql.push_str(" AND ");
+        sql.push_str(condition);
+        values.extend(more);
+    };
+    if let Some(event_type) = &query.event_type {
+        and("event_type = ?", vec![event_type.as_str().into()]);
+    }
+    if let Some(status) = query.status {
+        and("status = ?", vec![status.as_str().into()]);
+    }
+    if let Some(from) = query.from {
+        and("received_at >= ?", vec![millis(from).into()]);
+    }
+    if let Some(to) = query.to {
+        and("received_at < ?", vec![millis(to).into()]);
+    }
+    if let Some(workflow_id) = &query.workflow_id {
+        and(
+            "EXISTS (SELECT 1 FROM deliveries d WHERE d.customer_id = events.customer_id \
+             AND d.event_id = events.event_id AND d.workflow_id = ?)",
+            vec![workflow_id.as_str().into()],
+        );
+    }
+    let (past, order) = match query.direction {
+        Direction::NewestFirst => ("(received_at, event_id) < (?, ?)", "DESC"),
+        Direction::OldestFirst => ("(received_at, event_id) > (?, ?)", "ASC"),
+    };
+    if let Some(after) = query.after {
+        and(past, vec![millis(after.received_at).into(), blob(after.id.as_uuid()).into()]);
+    }
+    values.push(i64::try_from(query.limit).unwrap_or(i64::MAX).into());
+    (format!("{sql} ORDER BY received_at {order}, event_id {order} LIMIT ?"), values)
+}
+
+async fn put_event(connection: &Connection, event: &Event) -> Result<(), Fault> {
+    let insert = "INSERT INTO events \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'accepted', 0, 0) ON CONFLICT DO NOTHING";
+    connection
+        .execute(
+            insert,
+            params![
+                blob(event.customer_id.as_uuid()),
+                blob(event.id.as_uuid()),
+                event.event_type.as_str(),
+                event.source.as_str(),
+                event.subject.clone(),
+                millis(event.occurred_at),
+                millis(event.received_at),
+                event.traceparent.clone(),
+                event.payload.to_vec()
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+async fn put_summary(connection: &Connection, matched: &Matched) -> Result<(), Fault> {
+    let (customer, event) = (matched.customer_id.as_uuid(), matched.event_id.as_uuid());
+    let insert = "INSERT INTO summaries VALUES (?1, ?2, ?3) \
+         ON CONFLICT DO UPDATE SET at = min(at, excluded.at)";
+    connection.execute(insert, params![blob(customer), blob(event), millis(matched.at)]).await?;
+    for owed in &matched.owed {
+        let insert = "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, 'pending') \
+             ON CONFLICT DO UPDATE SET workflow_id = max(workflow_id, excluded.workflow_id)";
+        let values = params![
+            blob(customer),
+            blob(event),
+            blob(owed.subscription_id.as_uuid()),
+            blob(owed.delivery_id.as_uuid()),
+            owed.workflow_id.as_str()
+        ];
+        connection.execute(insert, values).await?;
+    }
+    Ok(())
+}
+
+async fn put_attempt(connection: &Connection, attempt: &Attempt) -> Result<(), Fault> {
+    let (customer, event) = (attempt.customer_id.as_uuid(), attempt.event_id.as_uuid());
+    let (subscription, delivery) =
+        (attempt.subscription_id.as_uuid(), attempt.delivery_id.as_uuid());
+    let insert = "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, '', 'pending') \
+         ON CONFLICT DO NOTHING";
+    let values = params![blob(customer), blob(event), blob(subscription), blob(delivery)];
+    connection.execute(insert, values).await?;
+    let (response, status, text) = match &attempt.response {
+        Response::Answered { status, excerpt } => ("answered", Some(i64::from(*status)), excerpt),
+        Response::Failed { error } => ("failed", None, error),
+        Response::NotSent { reason } => ("not_sent", None, reason),
+    };
+    let (outcome, at, reason) = match &attempt.outcome {
+        Outcome::Delivered => ("delivered", None, None),
+        Outcome::Retry { at } => ("retry", Some(millis(*at)), None),
+        Outcome::DeadLettered { reason } => ("dead_lettered", None, Some(reason.clone())),
+        Outcome::Cancelled { reason } => ("cancelled", None, Some(reason.clone())),
+    };
+    let insert = "INSERT INTO attempts \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING";
+    connection
+        .execute(
+            insert,
+            params![
+                blob(customer),
+                blob(event),
+                blob(subscription),
+                millis(attempt.started_at),
+                i64::from(attempt.number),
+                blob(delivery),
+                i64::try_from(attempt.latency.as_micros()).unwrap_or(i64::MAX),
+                response,
+                status,
+                text.as_str(),
+                outcome,
+                at,
+                reason
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Works out again what follows from the facts about one event.
+async fn derive(connection: &Connection, customer: Uuid, event: Uuid) -> Result<(), Fault> {
+    let keys = || params![blob(&customer), blob(&event)];
+    let attempts = attempts(connection, customer, event).await?;
+    let query = "SELECT subscription_id, state FROM deliveries \
+         WHERE customer_id = ?1 AND event_id = ?2";
+    let mut rows = connection.query(query, keys()).await?;
+    let mut known = Vec::new();
+    while let Some(row) = rows.next().await? {
+        known.push((subscription_id(&row, "deliveries", 0)?, row.get::<String>(1)?));
+    }
+    let mut states = Vec::with_capacity(known.len());
+    for (subscription, stored) in known {
+        let state = DeliveryState::after(
+            attempts.iter().filter(|attempt| attempt.subscription_id == subscription),
+        );
+        states.push(state);
+        if state.as_str() != stored {
+            let update = "UPDATE deliveries SET state = ?4 \
+                 WHERE customer_id = ?1 AND event_id = ?2 AND subscription_id = ?3";
+            let subscription = blob(subscription.as_uuid());
+            let values = params![blob(&customer), blob(&event), subscription, state.as_str()];
+            connection.execute(update, values).await?;
+        }
+    }
+    let query = "SELECT 1 FROM summaries WHERE customer_id = ?1 AND event_id = ?2";
+    let summarised = connection.query(query, keys()).await?.next().await?.is_some();
+    let delivered = states.iter().filter(|state| **state == DeliveryState::Delivered).count();
+    let status = EventStatus::of(summarised.then_some(states.len()), states.iter().copied());
+    let update = "UPDATE events SET status = ?3, deliveries = ?4, delivered = ?5 \
+         WHERE customer_id = ?1 AND event_id = ?2";
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let values = params![
+        blob(&customer),
+        blob(&event),
+        status.as_str(),
+        count(states.len()),
+        count(delivered)
+    ];
+    connection.execute(update, values).await?;
+    Ok(())
+}
+
+/// An event's attempts, in the order in which they started.
+async fn attempts(
+    connection: &Connection,
+    customer: Uuid,
+    event: Uuid,
+) -> Result<Vec<Attempt>, Fault> {
+    let query = "SELECT subscription_id, started_at, number, delivery_id, latency_us, response, \
+         response_status, response_text, outcome, outcome_at, outcome_text FROM attempts \
+         WHERE customer_id = ?1 AND event_id = ?2 ORDER BY started_at, number";
+    let mut rows = connection.query(query, params![blob(&customer), blob(&event)]).await?;
+    let mut attempts = Vec::new();
+    while let Some(row) = rows.next().await? {
+        attempts.push(attempt(&row, customer, event)?);
+    }
+    Ok(attempts)
+}
+
+fn attempt(row: &Row, customer: Uuid, event: Uuid) -> Result<Attempt, Fault> {
+    const TABLE: &str = "attempts";
+    let text = || row.get::<String>(7);
+    let reason = || row.get::<Option<String>>(10).map(Option::unwrap_or_default);
+    Ok(Attempt {
+        delivery_id: DeliveryId::from_uuid(column::id(row, TABLE, 3)?),
+        event_id: EventId::from_uuid(event),
+        customer_id: CustomerId::from_uuid(customer),
+        subscription_id: subscription_id(row, TABLE, 0)?,
+        number: number(row, TABLE, 2)?,
+        started_at: column::instant(row, TABLE, 1)?,
+        latency: Duration::from_micros(number(row, TABLE, 4)?),
+        response: match row.get::<String>(5)?.as_str() {
+            "answered" => {
+                Response::Answered { status: number(row, TABLE, 6)?, excerpt: text()? }
+            }
+            "failed" => Response::Failed { error: text()? },
+            "not_sent" => Response::NotSent { reason: text()? },
+            other => return Err(Fault::row(TABLE, format!("the response {other:?}"))),
+        },
+        outcome: match row.get::<String>(8)?.as_str() {
+            "delivered" => Outcome::Delivered,
+            "retry" => Outcome::Retry { at: column::instant(row, TABLE, 9)? },
+            "dead_lettered" => Outcome::DeadLettered { reason: reason()? },
+            "cancelled" => Outcome::Cancelled { reason: reason()? },
+            other => return Err(Fault::row(TABLE, format!("the outcome {other:?}"))),
+        },
+    })
+}
+
+fn stored_event(row: &Row) -> Result<StoredEvent, Fault> {
+    const TABLE: &str = "events";
+    let status: String = row.get(9)?;
+    Ok(StoredEvent {
+        event: Event {
+            id: EventId::from_uuid(column::id(row, TABLE, 1)?),
+            customer_id: CustomerId::from_uuid(column::id(row, TABLE, 0)?),
+            event_type: EventType::parse(row.get::<String>(2)?)
+                .map_err(|error| Fault::row(TABLE, error))?,
+            source: row.get(3)?,
+            subject: row.get(4)?,
+            occurred_at: column::instant(row, TABLE, 5)?,
+            received_at: column::instant(row, TABLE, 6)?,
+            traceparent: row.get(7)?,
+            payload: row.get::<Vec<u8>>(8)?.into(),
+        },
+        status: EventStatus::parse(&status).ok_or_else(|| Fault::row(TABLE, status))?,
+        deliveries: number(row, TABLE, 10)?,
+        delivered: number(row, TABLE, 11)?,
+    })
+}
+
+fn subscription_id(row: &Row, table: &'static str, at: i32) -> Result<SubscriptionId, Fault> {
+    column::id(row, table, at).map(SubscriptionId::from_uuid)
+}
+
+fn number<N: TryFrom<i64>>(row: &Row, table: &'static str, at: i32) -> Result<N, Fault> {
+    let found: i64 = row.get(at)?;
+    N::try_from(found).map_err(|_| Fault::row(table, format!("the number {found}")))
+}
+
+fn blob(id: &Uuid) -> Vec<u8> {
+    id.as_bytes().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::event::Position;
+
+    /// A page must cost the same however many events there are: each query walks an index.
+    #[tokio::test]
+    async fn every_page_walks_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteEvents::open(&folder.path().join("inbox.db")).await.unwrap();
+        store.migrate().await.unwrap();
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let after = Some(Position { received_at: now, id: EventId::new() });
+        let event_type = Some(EventType::parse("a").unwrap());
+        let status = Some(EventStatus::Failed);
+        for query in [
+            InboxQuery::default(),
+            InboxQuery { after, ..InboxQuery::default() },
+            InboxQuery { direction: Direction::OldestFirst, after, ..InboxQuery::default() },
+            InboxQuery { from: Some(now), to: Some(now), after, ..InboxQuery::default() },
+            InboxQuery { event_type: event_type.clone(), after, ..InboxQuery::default() },
+            InboxQuery { status, after, ..InboxQuery::default() },
+            InboxQuery { event_type, status, after, ..InboxQuery::default() },
+            InboxQuery { workflow_id: Some("w".into()), after, ..InboxQuery::default() },
+        ] {
+            let (sql, values) = inbox_query(CustomerId::new(), &query);
+            let plan = store.lite.read("explain", async move |connection: &Connection| {
+                let sql = format!("EXPLAIN QUERY PLAN {sql}");
+                let mut rows = connection.query(&sql, values).await?;
+                let mut plan = Vec::new();
+                while let Some(row) = rows.next().await? {
+                    plan.push(row.get::<String>(3)?);
+                }
+                Ok(plan.join("\n"))
+            });
+            let plan = plan.await.unwrap();
+            assert!(plan.contains("USING INDEX events_"), "{query:?}:\n{plan}");
+            assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{query:?}:\n{plan}");
+        }
+    }
+}

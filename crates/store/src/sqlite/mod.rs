@@ -1,0 +1,218 @@
+//! The SQLite backends: one file each for [`SqliteControl`] and [`SqliteEvents`].
+//!
+//! Both stand on [`Lite`]: one connection that writes and a few that read, in WAL mode, so
+//! that readers and the writer don't wait for each other. Several processes of one machine may
+//! share a file (the gateway reads the inbox that storage writes); writers take turns.
+//!
+//! `synchronous=FULL`: what a method returned `Ok` for survives even a loss of power, because
+//! the consumer's offsets, which are committed elsewhere, may have moved past it. Batches make
+//! it cheap.
+
+mod control;
+mod events;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use libsql::{Builder, Connection, Database};
+
+use crate::StoreError;
+
+pub use control::SqliteControl;
+pub use events::SqliteEvents;
+
+/// One SQLite file.
+struct Lite {
+    database: Arc<Database>,
+    writer: Arc<Mutex<Connection>>,
+    /// Idle readers; as many as have ever been needed at once.
+    readers: Arc<Mutex<Vec<Connection>>>,
+}
+
+/// What can go wrong inside a statement.
+#[derive(Debug)]
+enum Fault {
+    Sql(libsql::Error),
+    /// A row that this version can't read.
+    Row { table: &'static str, what: String },
+}
+
+impl From<libsql::Error> for Fault {
+    fn from(error: libsql::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl Fault {
+    fn row(table: &'static str, what: impl ToString) -> Self {
+        Self::Row { table, what: what.to_string() }
+    }
+
+    fn into_store_error(self, operation: &'static str) -> StoreError {
+        // The primary result codes (sqlite.org/rescode.html) of a file that is busy or that
+        // can't be reached now: BUSY, LOCKED, NOMEM, IOERR, FULL, CANTOPEN.
+        const PASSING: [i32; 6] = [5, 6, 7, 10, 13, 14];
+        match self {
+            Self::Row { table, what } => StoreError::Unreadable { operation, table, what },
+            Self::Sql(error @ libsql::Error::SqliteFailure(code, _))
+                if PASSING.contains(&(code & 0xff)) =>
+            {
+                StoreError::Unavailable { operation, source: error.into() }
+            }
+            Self::Sql(error) => StoreError::Failed { operation, source: error.into() },
+        }
+    }
+}
+
+impl Lite {
+    async fn open(path: &Path) -> Result<Self, StoreError> {
+        const OPEN: &str = "open the SQLite file";
+        let path = path.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder).map_err(|error| StoreError::Unavailable {
+                    operation: OPEN,
+                    source: error.into(),
+                })?;
+            }
+            futures::executor::block_on(async {
+                let database = Builder::new_local(&path).build().await?;
+                let writer = connect(&database).await?;
+                Ok((database, writer))
+            })
+            .map_err(|fault: Fault| fault.into_store_error(OPEN))
+        });
+        let (database, writer) = opened.await.map_err(|error| panicked(OPEN, error))??;
+        Ok(Self {
+            database: Arc::new(database),
+            writer: Arc::new(Mutex::new(writer)),
+            readers: Arc::default(),
+        })
+    }
+
+    /// Applies the migrations that the file hasn't seen, counted by `PRAGMA user_version`.
+    async fn migrate(&self, migrations: &'static [&'static str]) -> Result<(), StoreError> {
+        self.write("migrate the SQLite file", async move |connection: &Connection| {
+            // Asked inside the transaction: another process may be doing the same.
+            let mut rows = connection.query("PRAGMA user_version", ()).await?;
+            let row = rows.next().await?.ok_or_else(|| Fault::row("user_version", "nothing"))?;
+            let done = usize::try_from(row.get::<i64>(0)?).unwrap_or_default();
+            drop(rows);
+            for (index, migration) in migrations.iter().enumerate().skip(done) {
+                connection.execute_batch(migration).await?;
+                connection.execute_batch(&format!("PRAGMA user_version = {}", index + 1)).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Does `work` in a transaction that writes, off the runtime's threads (SQLite blocks).
+    async fn write<R: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&Connection) -> Result<R, Fault> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let writer = Arc::clone(&self.writer);
+        let done = tokio::task::spawn_blocking(move || {
+            let connection = lock(&writer);
+            futures::executor::block_on(async {
+                // Immediate: a transaction that reads first and writes later could find that
+                // another process wrote in between.
+                connection.execute("BEGIN IMMEDIATE", ()).await?;
+                match work(&connection).await {
+                    Ok(result) => {
+                        connection.execute("COMMIT", ()).await?;
+                        Ok(result)
+                    }
+                    Err(fault) => {
+                        // SQLite may have rolled back by itself; then this one fails.
+                        let _ = connection.execute("ROLLBACK", ()).await;
+                        Err(fault)
+                    }
+                }
+            })
+            .map_err(|fault: Fault| fault.into_store_error(operation))
+        });
+        done.await.map_err(|error| panicked(operation, error))?
+    }
+
+    /// Does `work` that only reads, off the runtime's threads.
+    async fn read<R: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&Connection) -> Result<R, Fault> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let (database, readers) = (Arc::clone(&self.database), Arc::clone(&self.readers));
+        let done = tokio::task::spawn_blocking(move || {
+            let idle = lock(&readers).pop();
+            futures::executor::block_on(async {
+                let connection = match idle {
+                    Some(connection) => connection,
+                    None => connect(&database).await?,
+                };
+                // One snapshot for all statements of `work`.
+                connection.execute("BEGIN", ()).await?;
+                let result = work(&connection).await;
+                connection.execute("COMMIT", ()).await?;
+                lock(&readers).push(connection);
+                result
+            })
+            .map_err(|fault: Fault| fault.into_store_error(operation))
+        });
+        done.await.map_err(|error| panicked(operation, error))?
+    }
+}
+
+async fn connect(database: &Database) -> Result<Connection, Fault> {
+    let connection = database.connect()?;
+    for pragma in ["busy_timeout = 10000", "journal_mode = WAL", "synchronous = FULL"] {
+        // Some of them answer a row, which `execute` would call an error.
+        let mut rows = connection.query(&format!("PRAGMA {pragma}"), ()).await?;
+        while rows.next().await?.is_some() {}
+    }
+    Ok(connection)
+}
+
+fn panicked(operation: &'static str, error: tokio::task::JoinError) -> StoreError {
+    StoreError::Failed { operation, source: error.into() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A transaction that panicked was never committed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reading columns back into types.
+mod column {
+    use libsql::Row;
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::Fault;
+
+    pub(super) fn id(row: &Row, table: &'static str, at: i32) -> Result<Uuid, Fault> {
+        Uuid::from_slice(&row.get::<Vec<u8>>(at)?).map_err(|error| Fault::row(table, error))
+    }
+
+    pub(super) fn instant(
+        row: &Row,
+        table: &'static str,
+        at: i32,
+    ) -> Result<OffsetDateTime, Fault> {
+        let ms = i128::from(row.get::<i64>(at)?);
+        OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000)
+            .map_err(|error| Fault::row(table, error))
+    }
+
+    pub(super) fn instant_or_none(
+        row: &Row,
+        table: &'static str,
+        at: i32,
+    ) -> Result<Option<OffsetDateTime>, Fault> {
+        match row.get::<Option<i64>>(at)? {
+            Some(_) => instant(row, table, at).map(Some),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! `triggerline demo` and `triggerline dev`: the platform in one process, started the way a
+//! user would. These need nothing that isn't in the binary.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::StatusCode;
+use serde_json::{Value, json};
+use triggerline_testkit::{Client, Oracle, Process, Receiver, World, subscribe, wait_until};
+use triggerline_types::EventId;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_triggerline");
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// `triggerline dev` in a world's folder.
+struct Dev {
+    process: Process,
+    client: Client,
+    kafka: String,
+}
+
+impl Dev {
+    async fn start(world: &World) -> anyhow::Result<Self> {
+        let data = world.folder.path().join("data");
+        let mut process = world.start(&[
+            "dev",
+            "--data",
+            data.to_str().context("a path in UTF-8")?,
+            "--http=127.0.0.1:0",
+            "--grpc=127.0.0.1:0",
+            "--admin=127.0.0.1:0",
+            "--kafka-listen=127.0.0.1:0",
+        ])?;
+        let serving = process.logged("serving").await?;
+        let http = serving["http"].as_str().context("no address")?;
+        let kafka = serving["kafka"].as_str().context("no broker")?.to_owned();
+        let key = std::fs::read_to_string(data.join("api-key"))?;
+        Ok(Self { process, client: Client::new(format!("http://{http}"), key), kafka })
+    }
+}
+
+async fn publish(client: &Client, event_type: &str, payload: &str) -> anyhow::Result<EventId> {
+    let answer = client.publish(event_type, payload.as_bytes()).await?;
+    let body = answer.expect(StatusCode::ACCEPTED)?;
+    Ok(body["event_id"].as_str().context("no id")?.parse()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_delivers_everything_and_says_so() -> anyhow::Result<()> {
+    let world = World::empty(BINARY)?;
+    let printed = world.run(&["demo", "--events", "1200", "--output", "json"]).await?;
+    let summary: Value = serde_json::from_str(&printed)?;
+    assert_eq!(summary["sent"], 1_200, "{summary}");
+    assert_eq!(summary["lost"], 0, "{summary}");
+    assert_eq!(summary["faults"], 0, "{summary}");
+    assert_eq!(summary["delivered"], summary["matched"], "{summary}");
+    assert!(summary["matched"].as_u64() > Some(900), "{summary}");
+    for name in ["verified", "p50_ms", "p95_ms", "p99_ms"] {
+        assert!(summary[name].as_f64() > Some(0.0), "{name}: {summary}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_keeps_what_it_was_given_over_kill_9_and_a_restart() -> anyhow::Result<()> {
+    let world = World::empty(BINARY)?;
+    let receiver = Receiver::start().await?;
+    let dev = Dev::start(&world).await?;
+    subscribe(&dev.client, &receiver, "hook", "order.*", None, Vec::new()).await?;
+    let first = publish(&dev.client, "order.first", "[0]").await?;
+    // The subscription is in the log of changes before the event is in the log of events, but
+    // the matcher may look in the other order: until then, nothing is owed.
+    wait_until("the subscription to be matched", LIMIT, || async {
+        if receiver.count() > 0 {
+            return Ok(());
+        }
+        publish(&dev.client, "order.first", "[0]").await.map_err(|error| error.to_string())?;
+        Err(format!("{first} and its like have not arrived"))
+    })
+    .await?;
+
+    let mut oracle = Oracle::default();
+    for n in 1..=300 {
+        let payload = format!("{{\"n\": {n}}}");
+        let id = publish(&dev.client, "order.created", &payload).await?;
+        oracle.acknowledged(id, payload.as_bytes(), vec!["hook".to_owned()]);
+    }
+    dev.process.kill().await?;
+
+    let dev = Dev::start(&world).await?;
+    let warm_up = receiver.digest_of(b"[0]");
+    wait_until("what was acknowledged before the kill to arrive", LIMIT, || async {
+        let arrivals: Vec<_> =
+            receiver.received().into_iter().filter(|one| one.digest != warm_up).collect();
+        let verdict = oracle.judge(&arrivals);
+        if verdict.is_clean() { Ok(()) } else { Err(format!("{verdict:?}")) }
+    })
+    .await?;
+    for sent in oracle.sent() {
+        wait_until("the inbox to say so", LIMIT, || async {
+            let answer = dev.client.get(&format!("/v1/events/{}", sent.event_id)).await;
+            let event = answer.and_then(|answer| answer.json()).map_err(|error| error.to_string())?;
+            if event["status"] == "delivered" { Ok(()) } else { Err(event.to_string()) }
+        })
+        .await?;
+    }
+    let status = dev.process.terminate().await?;
+    assert!(status.success(), "SIGTERM ends it well: {status}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_answered_with_what_is_wrong() -> anyhow::Result<()> {
+    let world = World::empty(BINARY)?;
+    let Dev { client, process, .. } = Dev::start(&world).await?;
+    let nobody = client.with_key("tl_dev_nobody");
+    let guessed = client.with_key(triggerline_gateway::keys::generate("dev"));
+    let large = format!("{{\"event_type\":\"a\",\"payload\":\"{}\"}}", "x".repeat(1 << 20));
+    for (client, body, status, told) in [
+        (&client, "{", StatusCode::BAD_REQUEST, "not well-formed JSON"),
+        (&client, r#"{"payload":{}}"#, StatusCode::BAD_REQUEST, "event_type"),
+        (&client, r#"{"event_type":"a b","payload":1}"#, StatusCode::BAD_REQUEST, "/event_type"),
+        (&client, &large, StatusCode::PAYLOAD_TOO_LARGE, "at most"),
+        (&nobody, "{}", StatusCode::UNAUTHORIZED, "valid key"),
+        (&guessed, "{}", StatusCode::UNAUTHORIZED, "valid key"),
+    ] {
+        let answer = client.post("/v1/events", body.to_owned()).await?;
+        let problem = answer.expect(status)?;
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        assert_eq!(problem["status"], status.as_u16());
+        assert!(problem["detail"].as_str().unwrap_or_default().contains(told), "{problem}");
+    }
+    for path in ["/v1/nothing", "/v1/events/1", &format!("/v1/events/{}", EventId::new())] {
+        let answer = client.get(path).await?;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+    }
+    let answer = client.get("/v1/inbox?cursor=abc").await?;
+    assert!(answer.expect(StatusCode::BAD_REQUEST)?["detail"].as_str().unwrap().contains("cursor"));
+    let body = json!({
+        "workflow_id": "w",
+        "selector": {"jsonpath": "$[?@.a >"},
+        "delivery": {"url": "http://127.0.0.1:1/"},
+    });
+    let answer = client.post("/v1/subscriptions", body.to_string()).await?;
+    let problem = answer.expect(StatusCode::UNPROCESSABLE_ENTITY)?;
+    assert_eq!(problem["errors"][0]["pointer"], "/selector/jsonpath", "{problem}");
+    assert!(process.terminate().await?.success());
+    Ok(())
+}
+
+/// Another customer's things look as if they weren't there.
+#[tokio::test(flavor = "multi_thread")]
+async fn customers_do_not_see_each_other() -> anyhow::Result<()> {
+    let mut world = World::empty(BINARY)?;
+    let Dev { client, process, .. } = Dev::start(&world).await?;
+    let data = world.folder.path().join("data");
+    let control = format!("sqlite:{}", data.join("control.db").display());
+    world.set("TRIGGERLINE_CONTROL__URL", &control);
+    let other = client.with_key(world.customer("another").await?);
+
+    let receiver = Receiver::start().await?;
+    let subscription = subscribe(&client, &receiver, "hook", "*", None, Vec::new()).await?;
+    let event = publish(&client, "a.b", "1").await?;
+    let path = format!("/v1/events/{event}");
+    wait_until("the event to be stored", LIMIT, || async {
+        let answer = client.get(&path).await.map_err(|error| error.to_string())?;
+        if answer.status == StatusCode::OK { Ok(()) } else { Err(answer.status.to_string()) }
+    })
+    .await?;
+    let missing = other.get(&format!("/v1/events/{}", EventId::new())).await?;
+    let foreign = other.get(&path).await?;
+    assert_eq!((foreign.status, foreign.body), (StatusCode::NOT_FOUND, missing.body));
+    for path in [format!("{path}/deliveries"), format!("/v1/subscriptions/{subscription}")] {
+        assert_eq!(other.get(&path).await?.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let deleted = other.delete(&format!("/v1/subscriptions/{subscription}")).await?;
+    assert_eq!(deleted.status, StatusCode::NOT_FOUND);
+    for path in ["/v1/inbox", "/v1/subscriptions"] {
+        let page = other.get(path).await?.expect(StatusCode::OK)?;
+        assert_eq!(page["data"], json!([]), "{path}");
+    }
+    assert!(process.terminate().await?.success());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_without_kafka_answers_503_and_never_202() -> anyhow::Result<()> {
+    let mut world = World::empty(BINARY)?;
+    let Dev { client, process, kafka } = Dev::start(&world).await?;
+    let data = world.folder.path().join("data");
+    world.set("TRIGGERLINE_KAFKA__BROKERS", &kafka);
+    for (name, file) in [("CONTROL", "control.db"), ("INBOX", "inbox.db")] {
+        let url = format!("sqlite:{}", data.join(file).display());
+        world.set(&format!("TRIGGERLINE_{name}__URL"), &url);
+    }
+    let key = world.customer("shop").await?;
+    let mut gateway = world.start(&["gateway"])?;
+    let serving = gateway.logged("serving").await?;
+    let http = serving["http"].as_str().context("no address")?;
+    let client = Client::new(format!("http://{http}"), client.with_key(key).key());
+    publish(&client, "a.b", "1").await?;
+
+    process.kill().await?;
+    let asked = std::time::Instant::now();
+    let answer = client.publish("a.b", b"2").await?;
+    answer.expect(StatusCode::SERVICE_UNAVAILABLE)?;
+    assert!(answer.headers.contains_key("retry-after"));
+    // Not a timing: the promise is an answer, and the client's own limit is 30 s.
+    assert!(asked.elapsed() < Duration::from_secs(25));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_settings_end_with_64_and_name_the_key() -> anyhow::Result<()> {
+    for (name, value, key) in [
+        ("TRIGGERLINE_DELIVERY__TIMEOUT", "soon", "delivery.timeout"),
+        ("TRIGGERLINE_DELIVERY__TIMEOUT", "99s", "delivery.timeout"),
+        ("TRIGGERLINE_KAFKA__BROKRES", "x", "brokres"),
+        ("TRIGGERLINE_CONTROL__URL", "mysql://x/y", "control.url"),
+        ("TRIGGERLINE_CONTROL__PEPPER", "short", "control.pepper"),
+    ] {
+        let mut world = World::empty(BINARY)?;
+        world.set(name, value);
+        let output = world.output(&["customers", "create", "x"]).await?;
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(64), "{name}={value}: {told}");
+        assert!(told.contains(key), "{name}={value}: {told}");
+    }
+    Ok(())
+}

@@ -1,0 +1,307 @@
+//! The whole path in separate processes, on real Kafka and PostgreSQL.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use http::StatusCode;
+use serde_json::{Value, json};
+use triggerline_testkit::{Client, Oracle, Process, Receiver, World, subscribe, wait_until};
+use triggerline_types::EventId;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_triggerline");
+const CUSTOMERS: usize = 4;
+const EVENTS: usize = 10_000;
+const IN_FLIGHT: usize = 64;
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// The four services of a world, each a process.
+struct Services {
+    gateway: Process,
+    matcher: Process,
+    delivery: Process,
+    storage: Process,
+    base: String,
+}
+
+impl Services {
+    async fn start(world: &World) -> anyhow::Result<Self> {
+        let mut gateway = world.start(&["gateway"])?;
+        let mut matcher = world.start(&["matcher"])?;
+        let mut delivery = world.start(&["delivery"])?;
+        let mut storage = world.start(&["storage"])?;
+        let serving = gateway.logged("serving").await?;
+        matcher.logged("matching").await?;
+        delivery.logged("delivering").await?;
+        storage.logged("storing").await?;
+        let base = format!("http://{}", serving["http"].as_str().context("no address")?);
+        Ok(Self { gateway, matcher, delivery, storage, base })
+    }
+
+    /// SIGTERM to each; all must drain and end well.
+    async fn terminate(self) -> anyhow::Result<()> {
+        for process in [self.gateway, self.matcher, self.delivery, self.storage] {
+            let status = process.terminate().await?;
+            anyhow::ensure!(status.success(), "a service ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+/// A customer of the test: one subscription to all orders, one to big ones.
+struct Customer {
+    client: Client,
+    all: String,
+    big: String,
+}
+
+async fn customers(
+    world: &World,
+    base: &str,
+    receiver: &Receiver,
+) -> anyhow::Result<Vec<Customer>> {
+    let mut customers = Vec::new();
+    for n in 0..CUSTOMERS {
+        let client = Client::new(base, world.customer(&format!("customer {n}")).await?);
+        let (all, big) = (format!("all-{n}"), format!("big-{n}"));
+        subscribe(&client, receiver, &all, "order.*", None, Vec::new()).await?;
+        let query = Some("$.order[?@.total > 500]");
+        subscribe(&client, receiver, &big, "order.created", query, Vec::new()).await?;
+        customers.push(Customer { client, all, big });
+    }
+    // A change is matched within a second (docs/ARCHITECTURE.md): wait until it shows.
+    for customer in &customers {
+        let answer = customer.client.publish("order.warm-up", b"{}").await?;
+        let body = answer.expect(StatusCode::ACCEPTED)?;
+        let id = body["event_id"].as_str().context("no id")?.to_owned();
+        wait_until("the subscriptions to be matched", LIMIT, || async {
+            let arrived = receiver.received().iter().any(|one| {
+                one.path == customer.all && one.event_id.is_some_and(|one| one.to_string() == id)
+            });
+            if arrived { Ok(()) } else { Err("the first event has not arrived".to_owned()) }
+        })
+        .await?;
+    }
+    Ok(customers)
+}
+
+/// Posts the events `numbers`, told apart by their number; every customer gets a quarter.
+async fn post(customers: &[Customer], numbers: std::ops::Range<usize>, oracle: &Mutex<Oracle>) {
+    let posts = numbers.map(|n| async move {
+        let customer = &customers[n % CUSTOMERS];
+        let total = n % 1_000;
+        let payload = format!("{{\"order\": [ {{\"n\":{n}, \"total\":{total}}} ]}}");
+        let mut owed = vec![customer.all.clone()];
+        if total > 500 {
+            owed.push(customer.big.clone());
+        }
+        let answer = customer.client.publish("order.created", payload.as_bytes()).await;
+        let mut oracle = oracle.lock().unwrap();
+        match answer {
+            Ok(answer) if answer.status == StatusCode::ACCEPTED => {
+                let id: EventId =
+                    answer.json().unwrap()["event_id"].as_str().unwrap().parse().unwrap();
+                assert_eq!(answer.headers["x-event-id"], id.to_string());
+                oracle.acknowledged(id, payload.as_bytes(), owed);
+            }
+            Ok(answer) => {
+                assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+                oracle.unknown(payload.as_bytes(), owed);
+            }
+            Err(_) => oracle.unknown(payload.as_bytes(), owed),
+        }
+    });
+    futures::stream::iter(posts).buffer_unordered(IN_FLIGHT).collect::<()>().await;
+}
+
+/// Waits until everything that is owed has arrived, and judges all of it.
+async fn judge(oracle: &Oracle, receiver: &Receiver) -> anyhow::Result<()> {
+    wait_until("every owed delivery to arrive", LIMIT, || async {
+        // Warm-up events are not the oracle's.
+        let verdict = oracle.judge(&arrivals(receiver));
+        if verdict.lost.is_empty() {
+            return Ok(());
+        }
+        let some = &verdict.lost[..verdict.lost.len().min(3)];
+        Err(format!("{} of {} are missing: {some:?}", verdict.lost.len(), verdict.owed))
+    })
+    .await?;
+    let verdict = oracle.judge(&arrivals(receiver));
+    assert!(verdict.is_clean(), "{:?}", &verdict.faults[..verdict.faults.len().min(5)]);
+    println!(
+        "sent {}, owed {}, delivered {}, duplicates {}",
+        verdict.sent, verdict.owed, verdict.delivered, verdict.duplicates
+    );
+    Ok(())
+}
+
+fn arrivals(receiver: &Receiver) -> Vec<triggerline_testkit::Received> {
+    let empty = receiver.digest_of(b"{}");
+    receiver.received().into_iter().filter(|one| one.digest != empty).collect()
+}
+
+/// I1: the inbox knows every acknowledged event, and says `delivered` of each.
+async fn check_inboxes(customers: &[Customer], oracle: &Oracle) -> anyhow::Result<()> {
+    let sent: HashSet<String> =
+        oracle.sent().iter().map(|sent| sent.event_id.to_string()).collect();
+    wait_until("the inbox to say `delivered` of each event", LIMIT, || async {
+        let mut delivered = HashSet::new();
+        for customer in customers {
+            for id in inbox(&customer.client, "status=delivered").await.map_err(|e| e.to_string())? {
+                if !delivered.insert(id.clone()) {
+                    return Err(format!("event {id} stands in the inbox twice"));
+                }
+            }
+        }
+        let missing = sent.difference(&delivered).count();
+        if missing == 0 { Ok(()) } else { Err(format!("{missing} are missing")) }
+    })
+    .await
+}
+
+/// All pages of an inbox.
+async fn inbox(client: &Client, filter: &str) -> anyhow::Result<Vec<String>> {
+    let mut ids = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/v1/inbox?{filter}&limit=200{cursor}");
+        let page = client.get(&path).await?.expect(StatusCode::OK)?;
+        for event in page["data"].as_array().context("no data")? {
+            ids.push(event["event_id"].as_str().context("no id")?.to_owned());
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(ids),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn every_event_of_four_customers_arrives_through_four_processes() -> anyhow::Result<()> {
+    let world = World::on_real_parts(BINARY).await?;
+    let receiver = Receiver::start().await?;
+    let services = Services::start(&world).await?;
+    let customers = customers(&world, &services.base, &receiver).await?;
+    let oracle = Mutex::new(Oracle::default());
+    post(&customers, 0..EVENTS, &oracle).await;
+    let oracle = oracle.into_inner()?;
+    assert_eq!(oracle.sent().len(), EVENTS, "nothing was wrong: every event is acknowledged");
+    judge(&oracle, &receiver).await?;
+    check_inboxes(&customers, &oracle).await?;
+    let verdict = oracle.judge(&arrivals(&receiver));
+    assert_eq!(verdict.duplicates, 0, "nothing was killed: nothing comes twice");
+    services.terminate().await?;
+    world.tear_down().await
+}
+
+/// R3, R4: kill -9 in the middle of the work loses nothing.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn nothing_is_lost_when_matcher_storage_and_delivery_are_killed() -> anyhow::Result<()> {
+    let world = World::on_real_parts(BINARY).await?;
+    let receiver = Receiver::start().await?;
+    let mut services = Services::start(&world).await?;
+    let customers = customers(&world, &services.base, &receiver).await?;
+    let oracle = Mutex::new(Oracle::default());
+    let posting = post(&customers, 0..EVENTS, &oracle);
+    let killing = async {
+        // In the middle of it: once some of it has arrived, and most has not.
+        for (round, share) in [EVENTS / 10, EVENTS / 4, EVENTS / 2].into_iter().enumerate() {
+            wait_until("work to be under way", LIMIT, || async {
+                let count = receiver.count();
+                if count > share { Ok(()) } else { Err(format!("{count} arrivals")) }
+            })
+            .await?;
+            let place = match round {
+                0 => &mut services.matcher,
+                1 => &mut services.delivery,
+                _ => &mut services.storage,
+            };
+            let name = ["matcher", "delivery", "storage"][round];
+            std::mem::replace(place, world.start(&[name])?).kill().await?;
+        }
+        anyhow::Ok(())
+    };
+    let ((), killed) = tokio::join!(posting, killing);
+    killed?;
+    let oracle = oracle.into_inner()?;
+    assert_eq!(oracle.sent().len(), EVENTS, "the gateway was never killed");
+    judge(&oracle, &receiver).await?;
+    check_inboxes(&customers, &oracle).await?;
+    services.terminate().await?;
+    world.tear_down().await
+}
+
+/// What a receiver answers decides what happens to its delivery.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn a_delivery_is_retried_given_up_or_cancelled_as_its_receiver_answers() -> anyhow::Result<()>
+{
+    let world = World::on_real_parts(BINARY).await?;
+    let receiver = Receiver::start().await?;
+    let services = Services::start(&world).await?;
+    let client = Client::new(&services.base, world.customer("shop").await?);
+    subscribe(&client, &receiver, "recovers", "a.recovers", None, vec![503]).await?;
+    subscribe(&client, &receiver, "refuses", "a.refuses", None, vec![404; 9]).await?;
+    let gone = subscribe(&client, &receiver, "gone", "a.gone", None, vec![410; 9]).await?;
+
+    let ends = |event_type: &'static str, status: &'static str| {
+        let client = client.clone();
+        async move {
+            // Posted again until the new subscription is matched.
+            let id = wait_until("the subscription to be matched", LIMIT, || async {
+                let posted = client.publish(event_type, b"[1]").await.map_err(|e| e.to_string())?;
+                let id = posted.json().map_err(|e| e.to_string())?["event_id"].clone();
+                let id = id.as_str().unwrap_or_default().to_owned();
+                let event = settled(&client, &id).await.map_err(|e| e.to_string())?;
+                if event["status"] == "unmatched" { Err(event.to_string()) } else { Ok(id) }
+            })
+            .await?;
+            wait_until(&format!("{event_type} to be {status}"), LIMIT, || async {
+                let event = get(&client, &format!("/v1/events/{id}")).await?;
+                if event["status"] == status { Ok(()) } else { Err(event.to_string()) }
+            })
+            .await?;
+            let deliveries =
+                get(&client, &format!("/v1/events/{id}/deliveries")).await.map_err(anyhow::Error::msg)?;
+            anyhow::Ok(deliveries["data"][0].clone())
+        }
+    };
+
+    let recovered = ends("a.recovers", "delivered").await?;
+    let outcomes: Vec<&Value> =
+        recovered["attempts"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
+    assert_eq!(outcomes, ["retry", "delivered"], "{recovered}");
+    assert_eq!(recovered["attempts"][0]["response_status"], 503);
+
+    let refused = ends("a.refuses", "failed").await?;
+    assert_eq!(refused["state"], "dead_lettered", "{refused}");
+    assert_eq!(refused["attempts"].as_array().map(Vec::len), Some(1), "404 is not tried again");
+
+    let cancelled = ends("a.gone", "failed").await?;
+    assert_eq!(cancelled["state"], "cancelled", "{cancelled}");
+    let subscription =
+        get(&client, &format!("/v1/subscriptions/{gone}")).await.map_err(anyhow::Error::msg)?;
+    assert_eq!(subscription["state"], "unsubscribed");
+    assert_eq!(subscription["reason"], json!("the receiver answered 410 Gone"));
+
+    services.terminate().await?;
+    world.tear_down().await
+}
+
+/// The event once it has been matched.
+async fn settled(client: &Client, id: &str) -> anyhow::Result<Value> {
+    wait_until("the event to be matched", LIMIT, || async {
+        let event = get(client, &format!("/v1/events/{id}")).await?;
+        if event["status"] == "accepted" { Err(event.to_string()) } else { Ok(event) }
+    })
+    .await
+}
+
+async fn get(client: &Client, path: &str) -> Result<Value, String> {
+    let answer = client.get(path).await.map_err(|error| error.to_string())?;
+    answer.expect(StatusCode::OK).map_err(|error| error.to_string())
+}
