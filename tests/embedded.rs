@@ -10,7 +10,7 @@ use triggerline_testkit::{Client, Oracle, Process, Receiver, World, subscribe, w
 use triggerline_types::EventId;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_triggerline");
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// `triggerline dev` in a world's folder.
 struct Dev {
@@ -99,7 +99,8 @@ async fn dev_keeps_what_it_was_given_over_kill_9_and_a_restart() -> anyhow::Resu
     for sent in oracle.sent() {
         wait_until("the inbox to say so", LIMIT, || async {
             let answer = dev.client.get(&format!("/v1/events/{}", sent.event_id)).await;
-            let event = answer.and_then(|answer| answer.json()).map_err(|error| error.to_string())?;
+            let event =
+                answer.and_then(|answer| answer.json()).map_err(|error| error.to_string())?;
             if event["status"] == "delivered" { Ok(()) } else { Err(event.to_string()) }
         })
         .await?;

@@ -21,21 +21,14 @@ impl Checkout {
         // another checkout that shares our target folder.
         let manifest = env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = manifest
-            .parent()
-            .context("xtask has no folder above it")?
-            .to_path_buf();
+        let root = manifest.parent().context("xtask has no folder above it")?.to_path_buf();
         let cache = folder_from_env("TRIGGERLINE_CACHE", || {
             let home = env::var_os("HOME").context("neither TRIGGERLINE_CACHE nor HOME is set")?;
             Ok(Path::new(&home).join(".cache/triggerline"))
         })?;
         // Outside the checkout: a build is 9 minutes, and a fresh clone should not pay for it again.
         let cargo_target = folder_from_env("CARGO_TARGET_DIR", || Ok(cache.join("target")))?;
-        Ok(Self {
-            root,
-            cargo_target,
-            cache,
-        })
+        Ok(Self { root, cargo_target, cache })
     }
 
     /// Where tests and people find the addresses of the services that are up.

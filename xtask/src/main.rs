@@ -6,10 +6,7 @@
 //! * [`services`] starts and stops the real parts (Kafka, PostgreSQL, Redis, DynamoDB, Cassandra) that tests use.
 //! * [`test`] is the one test command: it runs all of the above and cargo in numbered stages.
 //! * [`run`] runs another program and makes an error of its failure.
-#![allow(
-    clippy::print_stdout,
-    reason = "a command-line tool: printing is how it answers"
-)]
+#![allow(clippy::print_stdout, reason = "a command-line tool: printing is how it answers")]
 
 mod checkout;
 mod run;
@@ -25,10 +22,7 @@ use clap::{Parser, Subcommand};
 use crate::checkout::Checkout;
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    about = "Tests, checks and local services of this checkout"
-)]
+#[command(name = "cargo xtask", about = "Tests, checks and local services of this checkout")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -15,9 +15,8 @@ pub(crate) fn cargo() -> Command {
 
 /// Runs with our own output and input.
 pub(crate) fn watched(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("could not start `{}`", line(command)))?;
+    let status =
+        command.status().with_context(|| format!("could not start `{}`", line(command)))?;
     if !status.success() {
         bail!("`{}` failed: {status}", line(command));
     }
@@ -33,39 +32,26 @@ pub(crate) fn captured(command: &mut Command) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let all = said + &String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "`{}` failed: {}\n{}",
-            line(command),
-            output.status,
-            tail(&all, 25)
-        );
+        bail!("`{}` failed: {}\n{}", line(command), output.status, tail(&all, 25));
     }
     Ok(said)
 }
 
 /// Whether the command can be started and succeeds; nothing is printed.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
-    let quiet = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
 }
 
 /// The first program of this name in PATH.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
 }
 
 /// The last lines of a text, indented, for the end of an error message.
 pub(crate) fn tail(text: &str, lines: usize) -> String {
-    let all: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let mut out = String::new();
     for line in &all[all.len().saturating_sub(lines)..] {
         let _ = writeln!(out, "    {line}");

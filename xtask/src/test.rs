@@ -48,17 +48,9 @@ pub(crate) fn run(checkout: &Checkout, options: &Options) -> Result<()> {
 
 fn stages(checkout: &Checkout, options: &Options) -> Result<()> {
     stage(1, "format: cargo fmt --all --check", || {
-        watched(
-            cargo()
-                .current_dir(&checkout.root)
-                .args(["fmt", "--all", "--check"]),
-        )
+        watched(cargo().current_dir(&checkout.root).args(["fmt", "--all", "--check"]))
     })?;
-    stage(
-        2,
-        "tidy: direction of dependencies, length of files",
-        || tidy::run(checkout),
-    )?;
+    stage(2, "tidy: direction of dependencies, length of files", || tidy::run(checkout))?;
     if options.fast {
         println!("\n[3/{STAGES}] services: skipped (--fast)");
         return build_and_test(checkout, options, || Ok(()));
@@ -72,9 +64,7 @@ fn stages(checkout: &Checkout, options: &Options) -> Result<()> {
         // If the build fails, the scope's end still waits for the start: what starts can then be stopped.
         build_and_test(checkout, options, || {
             let waiting = Instant::now();
-            let up = up
-                .join()
-                .unwrap_or_else(|_| Err(anyhow!("the thread panicked")));
+            let up = up.join().unwrap_or_else(|_| Err(anyhow!("the thread panicked")));
             up.context("stage 3 (services)")?;
             println!(
                 "[3/{STAGES}] services: up; waited {:.1} s for them",
@@ -101,19 +91,13 @@ fn build_and_test(
             .envs(environment.iter().map(|(name, value)| (name, value)));
         command
     };
-    stage(
-        4,
-        "lint and build: clippy with warnings as errors, tests, binary",
-        || watched(cargo_here().args(["build", "--workspace", "--all-targets"])),
-    )?;
+    stage(4, "lint and build: clippy with warnings as errors, tests, binary", || {
+        watched(cargo_here().args(["build", "--workspace", "--all-targets"]))
+    })?;
     services()?;
     stage(
         5,
-        if options.fast {
-            "tests"
-        } else {
-            "tests, with those that need real parts"
-        },
+        if options.fast { "tests" } else { "tests, with those that need real parts" },
         || {
             let included = (!options.fast).then_some("--include-ignored");
             watched(
@@ -127,9 +111,7 @@ fn build_and_test(
     if options.fast {
         println!("\n[6/{STAGES}] shell tests: skipped (--fast)");
     } else {
-        stage(6, "shell tests: tests/*.sh", || {
-            shell_tests(checkout, &environment)
-        })?;
+        stage(6, "shell tests: tests/*.sh", || shell_tests(checkout, &environment))?;
     }
     licences(checkout)
 }
@@ -137,15 +119,9 @@ fn build_and_test(
 /// What cargo and every test get. The same for build and test, or cargo would build again.
 fn environment(checkout: &Checkout, options: &Options) -> Result<Vec<(&'static str, String)>> {
     let mut environment = vec![
-        (
-            "CARGO_TARGET_DIR",
-            checkout.cargo_target.display().to_string(),
-        ),
+        ("CARGO_TARGET_DIR", checkout.cargo_target.display().to_string()),
         ("TRIGGERLINE_BIN", checkout.binary().display().to_string()),
-        (
-            "RUSTC_WORKSPACE_WRAPPER",
-            clippy_driver()?.display().to_string(),
-        ),
+        ("RUSTC_WORKSPACE_WRAPPER", clippy_driver()?.display().to_string()),
         // As `cargo clippy -- -Dwarnings` would hand them over: each argument, then this separator.
         ("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__".to_owned()),
     ];
@@ -184,17 +160,8 @@ fn shell_tests(checkout: &Checkout, environment: &[(&'static str, String)]) -> R
         let begin = Instant::now();
         println!("  {}", script.display());
         let variables = environment.iter().map(|(name, value)| (name, value));
-        watched(
-            Command::new("bash")
-                .arg(&script)
-                .current_dir(&checkout.root)
-                .envs(variables),
-        )?;
-        println!(
-            "  {} passed in {:.1} s",
-            script.display(),
-            begin.elapsed().as_secs_f64()
-        );
+        watched(Command::new("bash").arg(&script).current_dir(&checkout.root).envs(variables))?;
+        println!("  {} passed in {:.1} s", script.display(), begin.elapsed().as_secs_f64());
     }
     Ok(())
 }
@@ -224,9 +191,6 @@ fn stage(number: usize, what: &str, work: impl FnOnce() -> Result<()>) -> Result
     println!("\n[{number}/{STAGES}] {what}");
     let begin = Instant::now();
     work().with_context(|| format!("stage {number} ({what})"))?;
-    println!(
-        "[{number}/{STAGES}] passed in {:.1} s",
-        begin.elapsed().as_secs_f64()
-    );
+    println!("[{number}/{STAGES}] passed in {:.1} s", begin.elapsed().as_secs_f64());
     Ok(())
 }

@@ -18,12 +18,8 @@ use crate::run::{captured, cargo};
 
 /// From the bottom up (docs/ARCHITECTURE.md). `xtask` stands apart: it uses none of them.
 const LAYERS: [&[&str]; 5] = [
-    &["triggerline-types"],
-    &[
-        "triggerline-matching",
-        "triggerline-wire",
-        "triggerline-store",
-    ],
+    &["triggerline-guard", "triggerline-types"],
+    &["triggerline-matching", "triggerline-wire", "triggerline-store"],
     &["triggerline-kafka", "triggerline-service"],
     &[
         "triggerline-testkit",
@@ -84,11 +80,7 @@ pub(crate) fn run(checkout: &Checkout) -> Result<()> {
     let mut sizes = Vec::new();
     measure(&checkout.root, &checkout.root, &mut sizes)?;
     sizes.sort();
-    findings.extend(
-        sizes
-            .iter()
-            .filter_map(|(file, lines)| length(file, *lines)),
-    );
+    findings.extend(sizes.iter().filter_map(|(file, lines)| length(file, *lines)));
 
     let mut problems = 0;
     for finding in findings {
@@ -108,30 +100,18 @@ pub(crate) fn run(checkout: &Checkout) -> Result<()> {
 
 fn members(metadata: &Value) -> Result<Vec<Member>> {
     let text = |value: &Value| {
-        value
-            .as_str()
-            .map(str::to_owned)
-            .context("a name in cargo's metadata is not a string")
+        value.as_str().map(str::to_owned).context("a name in cargo's metadata is not a string")
     };
-    let packages = metadata["packages"]
-        .as_array()
-        .context("cargo's metadata has no packages")?;
+    let packages = metadata["packages"].as_array().context("cargo's metadata has no packages")?;
     packages
         .iter()
         .map(|package| {
-            let dependencies = package["dependencies"]
-                .as_array()
-                .context("a package without dependencies")?;
+            let dependencies =
+                package["dependencies"].as_array().context("a package without dependencies")?;
             let uses = dependencies.iter().map(|dependency| {
-                Ok(Use {
-                    name: text(&dependency["name"])?,
-                    dev: dependency["kind"] == "dev",
-                })
+                Ok(Use { name: text(&dependency["name"])?, dev: dependency["kind"] == "dev" })
             });
-            Ok(Member {
-                name: text(&package["name"])?,
-                uses: uses.collect::<Result<_>>()?,
-            })
+            Ok(Member { name: text(&package["name"])?, uses: uses.collect::<Result<_>>()? })
         })
         .collect()
 }
@@ -141,17 +121,14 @@ fn dependencies(members: &[Member]) -> Vec<Finding> {
     for Member { name, uses } in members {
         let layer = layer(name);
         if layer.is_none() && name != "xtask" {
-            problems.push(format!(
-                "{name} has no place in LAYERS of xtask/src/tidy.rs: give it one"
-            ));
+            problems
+                .push(format!("{name} has no place in LAYERS of xtask/src/tidy.rs: give it one"));
         }
         for used in uses {
             for (outside, owner, why) in OWNERS {
                 if used.name.starts_with(outside) && name != owner {
-                    problems.push(format!(
-                        "{name} names {}, which only {owner} may: {why}",
-                        used.name
-                    ));
+                    problems
+                        .push(format!("{name} names {}, which only {owner} may: {why}", used.name));
                 }
             }
             let (Some(layer), Some(below)) = (layer, self::layer(&used.name)) else {
@@ -160,10 +137,7 @@ fn dependencies(members: &[Member]) -> Vec<Finding> {
             // Any crate's tests may use the test kit, although it stands above most of them.
             let test_kit = used.dev && used.name == "triggerline-testkit";
             if below >= layer && !test_kit {
-                problems.push(format!(
-                    "{name} uses {}, which is not in a lower layer",
-                    used.name
-                ));
+                problems.push(format!("{name} uses {}, which is not in a lower layer", used.name));
             }
         }
     }
@@ -181,9 +155,7 @@ fn length(file: &str, lines: usize) -> Option<Finding> {
         )));
     }
     (lines > LINES_WARN).then(|| {
-        Finding::Warning(format!(
-            "{file} has {lines} lines; past {LINES_MAX} is too long"
-        ))
+        Finding::Warning(format!("{file} has {lines} lines; past {LINES_MAX} is too long"))
     })
 }
 
@@ -215,22 +187,11 @@ mod tests {
     fn judge(crates: &[&str]) -> Vec<Finding> {
         let member = |line: &&str| {
             let (name, uses) = line.split_once(':').unwrap();
-            let uses = uses
-                .split_whitespace()
-                .map(|word| match word.strip_prefix("dev=") {
-                    Some(name) => Use {
-                        name: name.to_owned(),
-                        dev: true,
-                    },
-                    None => Use {
-                        name: word.to_owned(),
-                        dev: false,
-                    },
-                });
-            Member {
-                name: name.to_owned(),
-                uses: uses.collect(),
-            }
+            let uses = uses.split_whitespace().map(|word| match word.strip_prefix("dev=") {
+                Some(name) => Use { name: name.to_owned(), dev: true },
+                None => Use { name: word.to_owned(), dev: false },
+            });
+            Member { name: name.to_owned(), uses: uses.collect() }
         };
         dependencies(&crates.iter().map(member).collect::<Vec<_>>())
     }
@@ -271,11 +232,8 @@ mod tests {
             {"name": "serde", "kind": null}, {"name": "triggerline-testkit", "kind": "dev"}
         ]}]});
         let members = members(&metadata).unwrap();
-        let uses: Vec<_> = members[0]
-            .uses
-            .iter()
-            .map(|used| (used.name.as_str(), used.dev))
-            .collect();
+        let uses: Vec<_> =
+            members[0].uses.iter().map(|used| (used.name.as_str(), used.dev)).collect();
         assert_eq!(uses, [("serde", false), ("triggerline-testkit", true)]);
     }
 

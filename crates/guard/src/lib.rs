@@ -99,18 +99,12 @@ fn within(ranges: &[IpNet], address: IpAddr) -> bool {
 /// The IPv4 address that an IPv6 one stands for: mapped and compatible (RFC 4291 §2.5.5),
 /// NAT64 (RFC 6052 §2.1), 6to4 (RFC 3056 §2) and Teredo (RFC 4380 §4, obscured).
 fn inner_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let [g1, g2] = g.to_be_bytes();
-    let [h1, h2] = h.to_be_bytes();
-    let last = Ipv4Addr::new(g1, g2, h1, h2);
-    match (a, b, c, d, e, f) {
-        (0, 0, 0, 0, 0, 0 | 0xffff) | (0x64, 0xff9b, 0, 0, 0, 0) => Some(last),
-        (0x2002, ..) => {
-            let [b1, b2] = b.to_be_bytes();
-            let [c1, c2] = c.to_be_bytes();
-            Some(Ipv4Addr::new(b1, b2, c1, c2))
-        }
-        (0x2001, 0, ..) => Some(Ipv4Addr::new(!g1, !g2, !h1, !h2)),
+    let bits = address.to_bits();
+    let last = Ipv4Addr::from_bits((bits & 0xffff_ffff) as u32);
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(last),
+        [0x2002, ..] => Some(Ipv4Addr::from_bits(((bits >> 80) & 0xffff_ffff) as u32)),
+        [0x2001, 0, ..] => Some(Ipv4Addr::from_bits(!last.to_bits())),
         _ => None,
     }
 }

@@ -171,7 +171,7 @@ pub async fn consume<H: Handler>(
         .set("heartbeat.interval.ms", "2000")
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "true")
-        .set("auto.commit.interval.ms", "1000")
+        .set("auto.commit.interval.ms", "200")
         // The whole point: only a lane stores offsets.
         .set("enable.auto.offset.store", "false")
         .set("queued.max.messages.kbytes", "32768")
@@ -269,10 +269,9 @@ impl<H: Handler> Poller<H> {
             topic,
             partition: message.partition(),
             offset: message.offset(),
-            appended_at: message
-                .timestamp()
-                .to_millis()
-                .and_then(|ms| OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()),
+            appended_at: message.timestamp().to_millis().and_then(|ms| {
+                OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()
+            }),
             record,
         };
         let work = Work {
@@ -419,7 +418,8 @@ mod tests {
 
     #[test]
     fn backoff_grows_to_its_cap() {
-        for (tried, from, to) in [(0, 100, 150), (1, 200, 300), (6, 5_000, 7_500), (90, 5_000, 7_500)]
+        for (tried, from, to) in
+            [(0, 100, 150), (1, 200, 300), (6, 5_000, 7_500), (90, 5_000, 7_500)]
         {
             let waited = backoff(tried).as_millis();
             assert!((from..=to).contains(&waited), "after {tried} tries: {waited} ms");

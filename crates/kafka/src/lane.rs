@@ -68,7 +68,7 @@ impl Lane {
         state.running += 1;
         if !state.paused && self.limit.is_full(&state.window) {
             state.paused = true;
-            self.tell("pause", |consumer, partition| consumer.pause(partition));
+            self.tell("pause", BaseConsumer::pause);
         }
         true
     }
@@ -89,7 +89,7 @@ impl Lane {
         // Half empty, not just below full: each resume costs a new fetch.
         if state.paused && self.limit.has_room(&state.window) && !self.stop.is_asked() {
             state.paused = false;
-            self.tell("resume", |consumer, partition| consumer.resume(partition));
+            self.tell("resume", BaseConsumer::resume);
         }
     }
 
@@ -140,7 +140,9 @@ impl Lane {
         operation: &'static str,
         call: impl FnOnce(&BaseConsumer<Group>, &TopicPartitionList) -> KafkaResult<()>,
     ) {
-        let Some(consumer) = self.consumer.upgrade() else { return };
+        let Some(consumer) = self.consumer.upgrade() else {
+            return;
+        };
         let mut partition = TopicPartitionList::with_capacity(1);
         partition.add_partition(&self.topic, self.partition);
         if let Err(error) = call(&consumer, &partition) {

@@ -75,10 +75,7 @@ impl Producer {
             .set("partitioner", "murmur2_random")
             .create_with_context(Reports { role: role.to_owned() })
             .map_err(|error| KafkaError::new("set up the Kafka producer", error))?;
-        Ok(Self {
-            inner: Arc::new(inner),
-            permits: Arc::new(Semaphore::new(PERMITS as usize)),
-        })
+        Ok(Self { inner: Arc::new(inner), permits: Arc::new(Semaphore::new(PERMITS as usize)) })
     }
 
     /// Waits for room, hands the record over and waits until all in-sync replicas have it.
@@ -166,9 +163,7 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, receipt: Box<Receipt>) {
         let answer = match result {
-            Ok(message) => {
-                Ok(Placed { partition: message.partition(), offset: message.offset() })
-            }
+            Ok(message) => Ok(Placed { partition: message.partition(), offset: message.offset() }),
             Err((error, _)) => Err(judge(error)),
         };
         // Whoever asked may have gone away; the record is placed all the same.

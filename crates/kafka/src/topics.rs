@@ -86,10 +86,11 @@ impl Topics {
     }
 
     pub fn all() -> impl Iterator<Item = Topic> {
-        [Topic::Events, Topic::Deliveries]
-            .into_iter()
-            .chain(Tier::ALL.map(Topic::Retry))
-            .chain([Topic::DeliveriesDlq, Topic::EventsDlq, Topic::Attempts])
+        [Topic::Events, Topic::Deliveries].into_iter().chain(Tier::ALL.map(Topic::Retry)).chain([
+            Topic::DeliveriesDlq,
+            Topic::EventsDlq,
+            Topic::Attempts,
+        ])
     }
 
     pub fn name(&self, topic: Topic) -> String {

@@ -81,12 +81,11 @@ pub async fn serve(
     let router = Router::new()
         .route("/livez", get(|| async { Json(json!({"status": "alive"})) }))
         .route("/startupz", get(startup))
-        .route("/readyz", get(move |state| ready(state, draining)))
+        .route("/readyz", get(move |state| async move { ready(&state, &draining) }))
         .with_state(health);
     tokio::spawn(async move {
-        let served = axum::serve(listener, router)
-            .with_graceful_shutdown(shutdown.cancelled_owned())
-            .await;
+        let served =
+            axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::error!(%error, "the admin port failed");
         }
@@ -102,9 +101,9 @@ async fn startup(State(health): State<Arc<Health>>) -> StatusCode {
     }
 }
 
-async fn ready(
-    State(health): State<Arc<Health>>,
-    draining: CancellationToken,
+fn ready(
+    State(health): &State<Arc<Health>>,
+    draining: &CancellationToken,
 ) -> (StatusCode, Json<Value>) {
     let mut told = Map::new();
     let mut well = true;
@@ -124,5 +123,7 @@ async fn ready(
 
 /// Binds a port; an error names the setting, the address and the cause.
 pub async fn bind(setting: &str, address: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("setting {setting}: listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("setting {setting}: listen on {address}"))
 }

@@ -10,8 +10,6 @@ use ::config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-pub use triggerline_kafka::KafkaConfig;
-
 /// The exit status for settings that make no sense (`EX_USAGE` of sysexits.h).
 pub const EXIT_BAD_CONFIG: u8 = 64;
 

@@ -14,8 +14,7 @@ pub fn init(config: &LogConfig) -> Result<(), ConfigError> {
         _ => EnvFilter::try_new(&config.filter)
             .map_err(|error| ConfigError::key("log.filter", error.to_string()))?,
     };
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match config.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
         LogFormat::Pretty => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),

@@ -29,11 +29,8 @@ pub trait ControlStore: Send + Sync + 'static {
 
     /// Revokes a key for good; `false` where the customer has no such key. Repeating it
     /// keeps the first instant.
-    async fn revoke_api_key(
-        &self,
-        customer: CustomerId,
-        key: ApiKeyId,
-    ) -> Result<bool, StoreError>;
+    async fn revoke_api_key(&self, customer: CustomerId, key: ApiKeyId)
+    -> Result<bool, StoreError>;
 
     async fn create_subscription(&self, new: NewSubscription) -> Result<Subscription, StoreError>;
 
@@ -82,11 +79,7 @@ pub struct NewSubscription {
 
 impl NewSubscription {
     /// As it is kept from now on.
-    pub(crate) fn into_subscription(
-        self,
-        revision: Revision,
-        now: OffsetDateTime,
-    ) -> Subscription {
+    pub(crate) fn into_subscription(self, revision: Revision, now: OffsetDateTime) -> Subscription {
         Subscription {
             id: SubscriptionId::new(),
             customer_id: self.customer_id,

@@ -138,20 +138,22 @@ impl<T: Send + Sync + 'static> Following<T> {
         loop {
             ticks.tick().await;
             match self.catch_up().await {
-                Ok(()) if failing => {
-                    failing = false;
-                    tracing::info!("the control store answers again");
+                Ok(()) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("the control store answers again");
+                    }
                 }
-                Ok(()) => {}
-                Err(error) if !failing => {
-                    failing = true;
+                Err(error) => {
+                    // Told once an outage, not at every tick of it.
+                    if std::mem::replace(&mut failing, true) {
+                        continue;
+                    }
                     tracing::warn!(
                         %error,
                         source = std::error::Error::source(&error).map(ToString::to_string),
                         "going on with the subscriptions that are known"
                     );
                 }
-                Err(_) => {}
             }
         }
     }

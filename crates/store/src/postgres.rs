@@ -7,7 +7,9 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
 use time::OffsetDateTime;
 use tokio_postgres::{NoTls, Row, Transaction};
 use triggerline_types::{
@@ -64,9 +66,9 @@ impl PostgresControl {
 /// has no room (53) or that two transactions met (40). No answer at all may be one later.
 fn failed(operation: &'static str) -> impl Fn(tokio_postgres::Error) -> StoreError {
     move |error| {
-        let final_word = error
-            .code()
-            .is_some_and(|state| !["40", "53", "57"].iter().any(|class| state.code().starts_with(class)));
+        let final_word = error.code().is_some_and(|state| {
+            !["40", "53", "57"].iter().any(|class| state.code().starts_with(class))
+        });
         let source = error.into();
         if final_word {
             StoreError::Failed { operation, source }
@@ -87,14 +89,16 @@ impl ControlStore for PostgresControl {
         let failed = failed(OPERATION);
         // A migration may take longer than a request; the lock lets only one process do it.
         client.batch_execute("SET statement_timeout = 0").await.map_err(&failed)?;
-        client.query_one("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await.map_err(&failed)?;
+        client
+            .query_one("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK])
+            .await
+            .map_err(&failed)?;
         let migrated = embedded::migrations::runner().run_async(&mut **client).await;
         // The session ends with the connection, and the lock with it.
         drop(Object::take(client));
-        migrated.map(drop).map_err(|error| StoreError::Failed {
-            operation: OPERATION,
-            source: error.into(),
-        })
+        migrated
+            .map(drop)
+            .map_err(|error| StoreError::Failed { operation: OPERATION, source: error.into() })
     }
 
     async fn create_customer(&self, name: &str) -> Result<Customer, StoreError> {
@@ -219,7 +223,8 @@ impl ControlStore for PostgresControl {
         id: SubscriptionId,
     ) -> Result<Option<Subscription>, StoreError> {
         const OPERATION: &str = "read a subscription";
-        let query = format!("{SUBSCRIPTION} WHERE id = $1 AND customer_id = $2 AND state <> 'deleted'");
+        let query =
+            format!("{SUBSCRIPTION} WHERE id = $1 AND customer_id = $2 AND state <> 'deleted'");
         let client = self.client(OPERATION).await?;
         let row = client.query_opt(&query, &[id.as_uuid(), customer.as_uuid()]).await;
         row.map_err(failed(OPERATION))?.map(|row| subscription(OPERATION, &row)).transpose()
@@ -249,7 +254,9 @@ impl ControlStore for PostgresControl {
             "{SUBSCRIPTION} WHERE id = $1 AND customer_id = $2 AND state <> 'deleted' FOR UPDATE"
         );
         let row = transaction.query_opt(&query, &[id.as_uuid(), customer.as_uuid()]).await;
-        let Some(row) = row.map_err(&failed)? else { return Ok(None) };
+        let Some(row) = row.map_err(&failed)? else {
+            return Ok(None);
+        };
         let mut changed = subscription(OPERATION, &row)?;
         if changed.state == state {
             return Ok(Some(changed));
@@ -286,15 +293,14 @@ impl ControlStore for PostgresControl {
         let client = self.client(OPERATION).await?;
         let statement = client.prepare_cached(&query).await.map_err(failed(OPERATION))?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = client.query(&statement, &[&after.0, &limit]).await.map_err(failed(OPERATION))?;
+        let rows =
+            client.query(&statement, &[&after.0, &limit]).await.map_err(failed(OPERATION))?;
         rows.iter().map(|row| subscription(OPERATION, row)).collect()
     }
 }
 
 /// The next number of the one sequence; nobody else gets one until this transaction ends.
-async fn next_revision(
-    transaction: &Transaction<'_>,
-) -> Result<Revision, tokio_postgres::Error> {
+async fn next_revision(transaction: &Transaction<'_>) -> Result<Revision, tokio_postgres::Error> {
     let update = "UPDATE subscription_revision SET value = value + 1 RETURNING value";
     Ok(Revision(transaction.query_one(update, &[]).await?.get(0)))
 }

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{
-    ControlStore, EventStore, PostgresControl, SqliteControl, SqliteEvents, StoreError,
-};
+use crate::{ControlStore, EventStore, PostgresControl, SqliteControl, SqliteEvents, StoreError};
 
 /// `postgres://user:password@host/database` or `sqlite:PATH`.
 pub async fn open_control(url: &str) -> Result<Arc<dyn ControlStore>, StoreError> {

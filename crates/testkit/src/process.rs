@@ -54,7 +54,7 @@ impl Process {
     pub async fn logged(&mut self, message: &str) -> anyhow::Result<Value> {
         let log = Arc::clone(&self.log);
         let child = &mut self.child;
-        wait_until(&format!("{:?} from {}", message, self.name), Duration::from_secs(60), || {
+        wait_until(&format!("{:?} from {}", message, self.name), Duration::from_mins(1), || {
             let ended = child.try_wait().ok().flatten();
             let lines = log.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let found = lines.iter().rev().find_map(|line| {
@@ -92,7 +92,7 @@ impl Process {
 
     /// Waits for it to end by itself.
     pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_mins(1);
         let ended = tokio::time::timeout(limit, self.child.wait()).await;
         Ok(ended.with_context(|| format!("{} did not end within 60 s", self.name))??)
     }

@@ -9,13 +9,9 @@ use time::macros::format_description;
 
 /// `2026-11-23T13:05:07.123Z`
 pub fn format_instant(instant: OffsetDateTime) -> String {
-    let format = format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-    );
-    instant
-        .to_offset(time::UtcOffset::UTC)
-        .format(format)
-        .unwrap_or_else(|_| instant.to_string())
+    let format =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    instant.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_else(|_| instant.to_string())
 }
 
 /// Any RFC 3339 instant, at any offset; kept to the millisecond.

@@ -38,11 +38,8 @@ pub fn encode(event: &Event) -> Record {
 
 /// The part of an event that it has wherever it travels.
 pub(crate) fn headers_and_value(event: &Event) -> Record {
-    let mut record = Record {
-        key: Bytes::new(),
-        headers: Vec::with_capacity(16),
-        value: event.payload.clone(),
-    };
+    let mut record =
+        Record { key: Bytes::new(), headers: Vec::with_capacity(16), value: event.payload.clone() };
     record.push(SPEC_VERSION, "1.0");
     record.push_display(ID, event.id);
     record.push_display(TYPE, &event.event_type);
@@ -63,8 +60,7 @@ pub(crate) fn headers_and_value(event: &Event) -> Record {
 /// Reads an event. Its payload is taken as it is, not parsed.
 pub fn decode(record: &Record) -> Result<Event, DecodeError> {
     let event_type = record.required(TYPE)?;
-    let event_type =
-        EventType::parse(event_type).map_err(|why| invalid(TYPE, event_type, why))?;
+    let event_type = EventType::parse(event_type).map_err(|why| invalid(TYPE, event_type, why))?;
     let received_at = record.instant(RECEIVED_AT)?.ok_or(DecodeError::Missing(RECEIVED_AT))?;
     Ok(Event {
         id: record.parse(ID)?,

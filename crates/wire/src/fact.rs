@@ -10,7 +10,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use triggerline_types::{
-    Attempt, CustomerId, DeliveryId, EventId, Fact, Matched, Outcome, Owed, Response, SubscriptionId,
+    Attempt, CustomerId, DeliveryId, EventId, Fact, Matched, Outcome, Owed, Response,
+    SubscriptionId,
 };
 
 use crate::event::{CUSTOMER_ID, ID};
@@ -112,7 +113,12 @@ pub fn decode(record: &Record) -> Result<Fact, DecodeError> {
     }
 }
 
-fn record(kind: &'static str, customer: CustomerId, id: String, document: &impl Serialize) -> Record {
+fn record(
+    kind: &'static str,
+    customer: CustomerId,
+    id: String,
+    document: &impl Serialize,
+) -> Record {
     let mut record = Record { key: Bytes::from(customer.to_string()), ..Record::default() };
     record.push("ce_specversion", "1.0");
     record.push(ID, id);
@@ -139,6 +145,7 @@ struct MatchedDocument {
 }
 
 #[derive(Serialize, Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the names are those of the JSON document")]
 struct OwedDocument {
     delivery_id: DeliveryId,
     subscription_id: SubscriptionId,

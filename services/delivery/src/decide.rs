@@ -139,10 +139,7 @@ mod tests {
             assert_eq!(decision.outcome, Outcome::Retry { at }, "after attempt {attempt}");
         }
         let reason = "connection refused; attempt 8 was the last".to_owned();
-        assert_eq!(
-            decide(&seen(&failed, 8), &POLICY).outcome,
-            Outcome::DeadLettered { reason }
-        );
+        assert_eq!(decide(&seen(&failed, 8), &POLICY).outcome, Outcome::DeadLettered { reason });
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Deliverer {
             self.producer.send(&topic, &wire::fact::encode_attempt(&attempt)).await
         };
         let rest = async {
-            match self.rest(delivery, &decision.outcome) {
+            match rest(delivery, &decision.outcome) {
                 Some((topic, record)) => {
                     self.producer.send(&self.topics.name(topic), &record).await.map(drop)
                 }
@@ -162,26 +162,26 @@ impl Deliverer {
         futures::try_join!(report, rest)?;
         Ok(())
     }
+}
 
-    /// What an outcome leaves to do, and where that is kept.
-    fn rest(&self, delivery: &Delivery, outcome: &Outcome) -> Option<(Topic, wire::Record)> {
-        match outcome {
-            Outcome::Delivered | Outcome::Cancelled { .. } => None,
-            Outcome::Retry { at } => {
-                let tier = tier_for(Duration::try_from(*at - now()).unwrap_or_default());
-                let next = Delivery {
-                    attempt: delivery.attempt + 1,
-                    not_before: Some(*at),
-                    ..delivery.clone()
-                };
-                Some((Topic::Retry(tier), wire::delivery::encode(&next)))
-            }
-            // Redriven as it is, it starts over.
-            Outcome::DeadLettered { reason } => {
-                let dead = Delivery { attempt: 1, not_before: None, ..delivery.clone() };
-                let record = wire::delivery::encode_dead_letter(&dead, reason, now());
-                Some((Topic::DeliveriesDlq, record))
-            }
+/// What an outcome leaves to do, and where that is kept.
+fn rest(delivery: &Delivery, outcome: &Outcome) -> Option<(Topic, wire::Record)> {
+    match outcome {
+        Outcome::Delivered | Outcome::Cancelled { .. } => None,
+        Outcome::Retry { at } => {
+            let tier = tier_for(Duration::try_from(*at - now()).unwrap_or_default());
+            let next = Delivery {
+                attempt: delivery.attempt + 1,
+                not_before: Some(*at),
+                ..delivery.clone()
+            };
+            Some((Topic::Retry(tier), wire::delivery::encode(&next)))
+        }
+        // Redriven as it is, it starts over.
+        Outcome::DeadLettered { reason } => {
+            let dead = Delivery { attempt: 1, not_before: None, ..delivery.clone() };
+            let record = wire::delivery::encode_dead_letter(&dead, reason, now());
+            Some((Topic::DeliveriesDlq, record))
         }
     }
 }

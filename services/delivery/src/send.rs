@@ -130,15 +130,12 @@ fn request(
 /// A header value of the CloudEvents HTTP binding: printable ASCII stays, the rest is
 /// percent-encoded as UTF-8 (§3.1.3.2).
 fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b' ' | b'"' | b'%' => encoded.push_str(&format!("%{byte:02X}")),
-            0x21..=0x7e => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+    let encode = |byte: u8| match byte {
+        b'"' | b'%' => format!("%{byte:02X}"),
+        0x21..=0x7e => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 /// The start of a body. A body that breaks off or is too long is still an answer.
@@ -146,7 +143,9 @@ async fn read(mut body: Incoming) -> String {
     let mut kept = Vec::new();
     let mut read = 0;
     while let Some(Ok(frame)) = body.frame().await {
-        let Some(data) = frame.data_ref() else { continue };
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
         read += data.len();
         let room = EXCERPT_BYTES - kept.len().min(EXCERPT_BYTES);
         kept.extend_from_slice(&data[..data.len().min(room)]);
@@ -258,8 +257,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_read_in_seconds() {
-        for (value, seconds) in
-            [("120", Some(120)), (" 5 ", Some(5)), ("-1", None), ("soon", None)]
+        for (value, seconds) in [("120", Some(120)), (" 5 ", Some(5)), ("-1", None), ("soon", None)]
         {
             let mut headers = HeaderMap::new();
             headers.insert(header::RETRY_AFTER, value.parse().unwrap());

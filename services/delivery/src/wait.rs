@@ -48,10 +48,7 @@ pub(crate) fn next(waiting: Waiting, now: OffsetDateTime) -> Step {
 
 /// The longest tier that isn't longer than `delay`, a jitter's fifth aside; else the shortest.
 pub(crate) fn tier_for(delay: Duration) -> Tier {
-    Tier::ALL
-        .into_iter()
-        .rfind(|tier| tier.delay().mul_f64(0.8) <= delay)
-        .unwrap_or(Tier::Seconds5)
+    Tier::ALL.into_iter().rfind(|tier| tier.delay().mul_f64(0.8) <= delay).unwrap_or(Tier::Seconds5)
 }
 
 fn until(at: OffsetDateTime, now: OffsetDateTime) -> Option<Duration> {

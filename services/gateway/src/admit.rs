@@ -219,11 +219,21 @@ mod tests {
             (r#"{"payload":{}}"#, Kind::MalformedBody, "", "event_type"),
             (r#"{"event_type":"a"}"#, Kind::MalformedBody, "", "payload"),
             (r#"{"event_type":7,"payload":{}}"#, Kind::MalformedBody, "/event_type", "string"),
-            (r#"{"event_type":"a","payload":{},"x":1}"#, Kind::MalformedBody, "/x", "unknown field"),
+            (
+                r#"{"event_type":"a","payload":{},"x":1}"#,
+                Kind::MalformedBody,
+                "/x",
+                "unknown field",
+            ),
             (r#"{"event_type":"a","payload":{]}"#, Kind::MalformedBody, "/payload", "line 1"),
             (r#"{"event_type":"a","payload":{}} {}"#, Kind::MalformedBody, "", "trailing"),
             (r#"{"event_type":"a b","payload":{}}"#, Kind::InvalidField, "/event_type", "byte 1"),
-            (r#"{"event_type":"a","payload":{},"source":""}"#, Kind::InvalidField, "/source", "1 to"),
+            (
+                r#"{"event_type":"a","payload":{},"source":""}"#,
+                Kind::InvalidField,
+                "/source",
+                "1 to",
+            ),
             (
                 r#"{"event_type":"a","payload":{},"subject":"a\nb"}"#,
                 Kind::InvalidField,

@@ -33,12 +33,7 @@ impl Cursors {
     }
 
     /// `None` for anything that [`Self::write`] didn't write for this customer and query.
-    pub(crate) fn read(
-        &self,
-        text: &str,
-        customer: CustomerId,
-        filters: &str,
-    ) -> Option<Position> {
+    pub(crate) fn read(&self, text: &str, customer: CustomerId, filters: &str) -> Option<Position> {
         let bytes: [u8; BYTES] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
         let (position, tag) = bytes.split_at(24);
         if !bool::from(self.tag(position, customer, filters).ct_eq(tag)) {

@@ -24,8 +24,7 @@ pub(crate) async fn serve(
     shared: Arc<Shared>,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let service =
-        EventsServer::new(Door { shared }).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let service = EventsServer::new(Door { shared }).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .add_service(service)

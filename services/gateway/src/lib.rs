@@ -96,7 +96,8 @@ impl App {
                 .context("serve HTTP")
         };
         let stopping = shutdown.clone();
-        let over_grpc = async move { grpc::serve(grpc, shared, stopping).await.context("serve gRPC") };
+        let over_grpc =
+            async move { grpc::serve(grpc, shared, stopping).await.context("serve gRPC") };
         let served = async { tokio::try_join!(over_http, over_grpc).map(drop) };
         let bounded = async {
             shutdown.cancelled().await;

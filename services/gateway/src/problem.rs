@@ -64,9 +64,7 @@ impl Kind {
             Self::MethodNotAllowed => {
                 ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Not with this method")
             }
-            Self::TooLarge => {
-                ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large")
-            }
+            Self::TooLarge => ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
             Self::UnsupportedMediaType => (
                 "unsupported-media-type",
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -167,15 +165,12 @@ impl From<triggerline_store::StoreError> for Problem {
     fn from(error: triggerline_store::StoreError) -> Self {
         use triggerline_store::StoreError;
         let source = std::error::Error::source(&error).map(ToString::to_string);
-        match error {
-            StoreError::Unavailable { .. } => {
-                tracing::warn!(%error, source, "a store is unavailable");
-                Self::new(Kind::Unavailable, "A database does not answer.")
-            }
-            _ => {
-                tracing::error!(%error, source, "a store failed");
-                Self::new(Kind::Internal, "The error has been logged.")
-            }
+        if let StoreError::Unavailable { .. } = error {
+            tracing::warn!(%error, source, "a store is unavailable");
+            Self::new(Kind::Unavailable, "A database does not answer.")
+        } else {
+            tracing::error!(%error, source, "a store failed");
+            Self::new(Kind::Internal, "The error has been logged.")
         }
     }
 }

@@ -14,9 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
-use triggerline_kafka::{
-    ConsumerConfig, KafkaConfig, Producer, Topic, Topics, Window, consume,
-};
+use triggerline_kafka::{ConsumerConfig, KafkaConfig, Producer, Topic, Topics, Window, consume};
 use triggerline_service::admin::Health;
 use triggerline_store::{ControlStore, Following, FollowingHandle};
 
@@ -40,10 +38,9 @@ impl App {
         control: Arc<dyn ControlStore>,
         health: &mut Health,
     ) -> anyhow::Result<Self> {
-        let (subscriptions, following) =
-            Following::start(control, config.refresh, Compiled::of)
-                .await
-                .context("load the subscriptions")?;
+        let (subscriptions, following) = Following::start(control, config.refresh, Compiled::of)
+            .await
+            .context("load the subscriptions")?;
         let producer = Producer::new(kafka, "matcher", config.produce_patience)?;
         let picture = Arc::clone(&subscriptions);
         health.check_age("matcher: subscriptions", move || picture.age());

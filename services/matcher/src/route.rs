@@ -49,8 +49,7 @@ pub(crate) fn route<'a>(
     let mut owed = Vec::new();
     for (subscription, compiled) in live {
         // The picture is the customer's own; this line is what a mistake there would meet.
-        if subscription.customer_id != event.customer_id
-            || !subscription.covers(&event.event_type)
+        if subscription.customer_id != event.customer_id || !subscription.covers(&event.event_type)
         {
             continue;
         }
@@ -79,8 +78,7 @@ pub(crate) fn route<'a>(
             not_before: None,
         });
     }
-    let summary =
-        Matched { event_id: event.id, customer_id: event.customer_id, at: now, owed };
+    let summary = Matched { event_id: event.id, customer_id: event.customer_id, at: now, owed };
     Ok(Routed { deliveries, summary })
 }
 

@@ -84,7 +84,12 @@ pub(crate) struct Dev {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
     pub(crate) admin: SocketAddr,
     /// Where the embedded broker speaks Kafka's protocol.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9092", conflicts_with = "kafka")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9092",
+        conflicts_with = "kafka"
+    )]
     pub(crate) kafka_listen: SocketAddr,
     /// Use this Kafka instead of the embedded broker.
     #[arg(long, value_name = "HOST:PORT")]

@@ -79,11 +79,8 @@ impl Platform {
         events.migrate().await.context("set up the inbox")?;
 
         let mut health = Health::default();
-        let storage = triggerline_storage::App::build(
-            &config.storage,
-            &config.kafka,
-            Arc::clone(&events),
-        )?;
+        let storage =
+            triggerline_storage::App::build(&config.storage, &config.kafka, Arc::clone(&events))?;
         let delivery = triggerline_delivery::App::build(
             &config.delivery,
             &config.kafka,
@@ -175,16 +172,11 @@ fn sqlite(path: &Path) -> anyhow::Result<String> {
 
 /// The installation's pepper, made on the first start.
 fn pepper(data: &Path) -> anyhow::Result<String> {
-    secret_file(&data.join("pepper"), || {
-        triggerline_types::Secret::generate().reveal()
-    })
+    secret_file(&data.join("pepper"), || triggerline_types::Secret::generate().reveal())
 }
 
 /// A file that only its owner may read, made if it is missing.
-pub(crate) fn secret_file(
-    path: &Path,
-    make: impl FnOnce() -> String,
-) -> anyhow::Result<String> {
+pub(crate) fn secret_file(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     if path.exists() {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use triggerline_kafka as kafka;
 use triggerline_service::admin::{self, Health};
 use triggerline_service::{ConfigError, signals, telemetry};
 use triggerline_store::{open_control, open_events};
-use triggerline_kafka as kafka;
 
 use crate::config::Config;
 
@@ -29,9 +29,8 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
     let control = || async {
         open_control(&config.control.url).await.map_err(|error| at("control.url", error))
     };
-    let events = || async {
-        open_events(&config.inbox.url).await.map_err(|error| at("inbox.url", error))
-    };
+    let events =
+        || async { open_events(&config.inbox.url).await.map_err(|error| at("inbox.url", error)) };
     match service {
         Service::Gateway => {
             let (control, events) = (control().await?, events().await?);

@@ -27,34 +27,20 @@ pub(crate) fn up(checkout: &Checkout, run: &RunFolder, wanted: &[Service]) -> Re
     let begin = Instant::now();
     let names = wanted.iter().map(|service| service.row().compose);
     // `--wait` returns when every health check passes.
-    run::watched(
-        compose(checkout)
-            .args(["up", "--detach", "--wait"])
-            .args(names),
-    )?;
-    println!(
-        "services: up by Docker Compose after {:.1} s",
-        begin.elapsed().as_secs_f64()
-    );
+    run::watched(compose(checkout).args(["up", "--detach", "--wait"]).args(names))?;
+    println!("services: up by Docker Compose after {:.1} s", begin.elapsed().as_secs_f64());
     Ok(())
 }
 
 /// Removes the containers and their data.
 pub(crate) fn down(checkout: &Checkout, wanted: &[Service]) -> Result<()> {
     let names = wanted.iter().map(|service| service.row().compose);
-    run::captured(
-        compose(checkout)
-            .args(["rm", "--force", "--stop", "--volumes"])
-            .args(names),
-    )?;
+    run::captured(compose(checkout).args(["rm", "--force", "--stop", "--volumes"]).args(names))?;
     Ok(())
 }
 
 fn compose(checkout: &Checkout) -> Command {
     let mut command = Command::new("docker");
-    command
-        .arg("compose")
-        .arg("--file")
-        .arg(checkout.root.join("docker-compose.kafka.yml"));
+    command.arg("compose").arg("--file").arg(checkout.root.join("docker-compose.kafka.yml"));
     command
 }

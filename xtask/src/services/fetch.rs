@@ -27,15 +27,11 @@ pub(crate) const KAFKA: Jars = Jars {
     ],
 };
 
-pub(crate) const DYNAMODB: Jars = Jars {
-    name: "dynamodb-local-2.6.1",
-    artifacts: &["com.amazonaws:DynamoDBLocal:2.6.1"],
-};
+pub(crate) const DYNAMODB: Jars =
+    Jars { name: "dynamodb-local-2.6.1", artifacts: &["com.amazonaws:DynamoDBLocal:2.6.1"] };
 
-pub(crate) const CASSANDRA: Jars = Jars {
-    name: "cassandra-5.0.6",
-    artifacts: &["org.apache.cassandra:cassandra-all:5.0.6"],
-};
+pub(crate) const CASSANDRA: Jars =
+    Jars { name: "cassandra-5.0.6", artifacts: &["org.apache.cassandra:cassandra-all:5.0.6"] };
 
 /// Debian's packages and Maven's local repository are not made for two users at once.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -54,11 +50,7 @@ pub(crate) fn jars(jars: &Jars, cache: &Path) -> Result<PathBuf> {
     need_program("java", "openjdk-17-jre-headless", "Java 17")?;
     let maven = need_program("mvn", "maven", "Maven")?;
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    println!(
-        "services: fetching {} from Maven Central into {}",
-        jars.name,
-        folder.display()
-    );
+    println!("services: fetching {} from Maven Central into {}", jars.name, folder.display());
     let start = Instant::now();
     process::remove(&folder)?;
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -66,21 +58,12 @@ pub(crate) fn jars(jars: &Jars, cache: &Path) -> Result<PathBuf> {
     run::captured(
         Command::new(maven)
             .current_dir(&folder)
-            .args([
-                "-q",
-                "--batch-mode",
-                "--no-transfer-progress",
-                "dependency:copy-dependencies",
-            ])
+            .args(["-q", "--batch-mode", "--no-transfer-progress", "dependency:copy-dependencies"])
             .args(["-DincludeScope=runtime", "-DoutputDirectory=lib"]),
     )
     .with_context(|| format!("fetching {}", jars.name))?;
     fs::write(&stamp, &pom)?;
-    println!(
-        "services: fetched {} in {:.1} s",
-        jars.name,
-        start.elapsed().as_secs_f64()
-    );
+    println!("services: fetched {} in {:.1} s", jars.name, start.elapsed().as_secs_f64());
     Ok(lib)
 }
 
@@ -89,13 +72,10 @@ fn pom(jars: &Jars) -> String {
     let mut dependencies = String::new();
     for artifact in jars.artifacts {
         let mut parts = artifact.split(':');
-        for (tag, part) in [
-            "<dependency><groupId>",
-            "</groupId><artifactId>",
-            "</artifactId><version>",
-        ]
-        .iter()
-        .zip(&mut parts)
+        for (tag, part) in
+            ["<dependency><groupId>", "</groupId><artifactId>", "</artifactId><version>"]
+                .iter()
+                .zip(&mut parts)
         {
             dependencies.push_str(tag);
             dependencies.push_str(part);
@@ -139,9 +119,7 @@ pub(crate) fn need(
     println!("services: installing {package}");
     let apt = |arguments: &[&str]| {
         run::captured(
-            Command::new("apt-get")
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .args(arguments),
+            Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(arguments),
         )
     };
     apt(&["update", "-q"])?;

@@ -17,9 +17,8 @@ const CLUSTER_ID: &str = "dHJpZ2dlcmxpbmUtdGVzdA";
 /// One node that is both broker and controller.
 pub(crate) fn kafka(cache: &Path, data: &Path) -> Result<Command> {
     let port = Service::Kafka.port()?;
-    let controller = Service::Kafka
-        .internal_port()?
-        .context("Kafka needs a port for its controller")?;
+    let controller =
+        Service::Kafka.internal_port()?.context("Kafka needs a port for its controller")?;
     let config = data.join("server.properties");
     // Everything that is 3 in production is 1 here. Topics are only made by `triggerline topics apply`, so a
     // test with a wrong name fails instead of making the topic. 5 offset partitions, not 50: they are made on the
@@ -48,13 +47,7 @@ pub(crate) fn kafka(cache: &Path, data: &Path) -> Result<Command> {
     let java = || java(&fetch::KAFKA, cache, "512m");
     run::captured(
         java()?
-            .args([
-                "kafka.tools.StorageTool",
-                "format",
-                "--cluster-id",
-                CLUSTER_ID,
-                "--config",
-            ])
+            .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config"])
             .arg(&config),
     )?;
     let mut command = java()?;
@@ -68,11 +61,7 @@ pub(crate) fn dynamodb(cache: &Path, data: &Path) -> Result<Command> {
     command
         // It does send usage data home otherwise.
         .env("DDB_LOCAL_TELEMETRY", "0")
-        .args([
-            "com.amazonaws.services.dynamodbv2.local.main.ServerRunner",
-            "-inMemory",
-            "-port",
-        ])
+        .args(["com.amazonaws.services.dynamodbv2.local.main.ServerRunner", "-inMemory", "-port"])
         .arg(Service::Dynamodb.port()?.to_string())
         .current_dir(data);
     Ok(command)
@@ -81,9 +70,8 @@ pub(crate) fn dynamodb(cache: &Path, data: &Path) -> Result<Command> {
 /// One node that speaks ScyllaDB's CQL.
 pub(crate) fn cassandra(cache: &Path, data: &Path) -> Result<Command> {
     let config = data.join("cassandra.yaml");
-    let storage_port = Service::Cassandra
-        .internal_port()?
-        .context("Cassandra needs a storage port")?;
+    let storage_port =
+        Service::Cassandra.internal_port()?.context("Cassandra needs a storage port")?;
     fs::write(
         &config,
         format!(
@@ -122,32 +110,19 @@ pub(crate) fn cassandra(cache: &Path, data: &Path) -> Result<Command> {
         .arg("-Djdk.attach.allowAttachSelf=true")
         .arg("-Dio.netty.tryReflectionSetAccessible=true");
     for package in EXPORTED {
-        command
-            .arg("--add-exports")
-            .arg(format!("{package}=ALL-UNNAMED"));
+        command.arg("--add-exports").arg(format!("{package}=ALL-UNNAMED"));
     }
     for package in OPENED {
-        command
-            .arg("--add-opens")
-            .arg(format!("{package}=ALL-UNNAMED"));
+        command.arg("--add-opens").arg(format!("{package}=ALL-UNNAMED"));
     }
     command
-        .arg(format!(
-            "-javaagent:{}",
-            lib.join("jamm-0.4.0.jar").display()
-        )) // measures its memtables
-        .arg(format!(
-            "-Dlogback.configurationFile={}",
-            data.join("logback.xml").display()
-        ))
+        .arg(format!("-javaagent:{}", lib.join("jamm-0.4.0.jar").display())) // measures its memtables
+        .arg(format!("-Dlogback.configurationFile={}", data.join("logback.xml").display()))
         .arg(format!("-Dcassandra.config=file://{}", config.display()))
         .arg(format!("-Dcassandra.storagedir={}", data.display()))
         .arg("-Dcassandra-foreground=yes")
         // There is no other node to wait for: this saves 40 s.
-        .args([
-            "-Dcassandra.skip_wait_for_gossip_to_settle=0",
-            "-Dcassandra.ring_delay_ms=0",
-        ])
+        .args(["-Dcassandra.skip_wait_for_gossip_to_settle=0", "-Dcassandra.ring_delay_ms=0"])
         .arg("org.apache.cassandra.service.CassandraDaemon")
         .current_dir(data);
     Ok(command)
@@ -188,11 +163,8 @@ fn java(jars: &Jars, cache: &Path, heap: &str) -> Result<Command> {
 }
 
 fn java_options(lib: &Path, heap: &str) -> Result<Command> {
-    let mut command = Command::new(fetch::need_program(
-        "java",
-        "openjdk-17-jre-headless",
-        "Java 17",
-    )?);
+    let mut command =
+        Command::new(fetch::need_program("java", "openjdk-17-jre-headless", "Java 17")?);
     command
         .arg(format!("-Xmx{heap}"))
         // Ending is seen; limping on without memory is a test that fails for no visible reason.

@@ -47,11 +47,7 @@ pub(crate) enum Command {
 
 pub(crate) fn run(checkout: &Checkout, command: Command) -> Result<()> {
     let or_all = |names: Vec<Service>| {
-        if names.is_empty() {
-            ALL.to_vec()
-        } else {
-            names
-        }
+        if names.is_empty() { ALL.to_vec() } else { names }
     };
     match command {
         Command::Up { names } => up(checkout, &RunFolder::create()?, &or_all(names)),
@@ -93,10 +89,7 @@ fn up(checkout: &Checkout, run: &RunFolder, wanted: &[Service]) -> Result<()> {
     };
     write_env(checkout)?; // also when one has failed: the others are up
     started?;
-    println!(
-        "services: ready after {:.1} s",
-        begin.elapsed().as_secs_f64()
-    );
+    println!("services: ready after {:.1} s", begin.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -133,10 +126,7 @@ fn status(wanted: &[Service]) -> Result<()> {
             Err(error) => format!("down ({error})"),
         };
         let (variable, address) = (service.row().test_variable, service.address()?);
-        println!(
-            "{service:<10} {variable}={address}  {state}{}",
-            pid.unwrap_or_default()
-        );
+        println!("{service:<10} {variable}={address}  {state}{}", pid.unwrap_or_default());
     }
     Ok(())
 }
@@ -145,16 +135,8 @@ fn status(wanted: &[Service]) -> Result<()> {
 fn write_env(checkout: &Checkout) -> Result<()> {
     let file = checkout.services_env();
     let mut lines = String::new();
-    for service in ALL
-        .into_iter()
-        .filter(|service| probe::answers(*service).is_ok())
-    {
-        writeln!(
-            lines,
-            "{}={}",
-            service.row().test_variable,
-            service.address()?
-        )?;
+    for service in ALL.into_iter().filter(|service| probe::answers(*service).is_ok()) {
+        writeln!(lines, "{}={}", service.row().test_variable, service.address()?)?;
         if service == Service::Kafka {
             let (variable, folder) = tools(checkout);
             writeln!(lines, "{variable}={folder}")?;
@@ -168,13 +150,5 @@ fn write_env(checkout: &Checkout) -> Result<()> {
 }
 
 fn tools(checkout: &Checkout) -> (&'static str, String) {
-    (
-        TOOLS_VARIABLE,
-        checkout
-            .cache
-            .join(fetch::KAFKA.name)
-            .join("lib")
-            .display()
-            .to_string(),
-    )
+    (TOOLS_VARIABLE, checkout.cache.join(fetch::KAFKA.name).join("lib").display().to_string())
 }

@@ -81,10 +81,7 @@ fn command(checkout: &Checkout, run: &RunFolder, service: Service) -> Result<Com
 
 /// Better said now than found in a log; and our probe must not be answered by somebody else's server.
 fn ports_are_free(service: Service) -> Result<()> {
-    for port in [Some(service.port()?), service.internal_port()?]
-        .into_iter()
-        .flatten()
-    {
+    for port in [Some(service.port()?), service.internal_port()?].into_iter().flatten() {
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
             format!(
                 "port {port} for {service} is taken (another can be set with {} and such)",
@@ -106,10 +103,7 @@ fn wait(service: Service, mut child: Child) -> Result<()> {
             bail!("{service} ended while starting: {status}");
         }
         if begin.elapsed() > START_LIMIT {
-            bail!(
-                "{service} does not answer after {} s: {silence:#}",
-                START_LIMIT.as_secs()
-            );
+            bail!("{service} does not answer after {} s: {silence:#}", START_LIMIT.as_secs());
         }
         thread::sleep(Duration::from_millis(100));
     }
@@ -127,11 +121,7 @@ fn stop(run: &RunFolder, service: Service) -> Result<()> {
     let begin = Instant::now();
     if let Some(process) = run.running(service) {
         // To PostgreSQL, SIGTERM means: wait for all clients to leave. SIGINT sends them away.
-        let signal = if service == Service::Postgres {
-            "INT"
-        } else {
-            "TERM"
-        };
+        let signal = if service == Service::Postgres { "INT" } else { "TERM" };
         process.stop(signal, STOP_LIMIT)?;
         println!(
             "services: {service} (pid {}) is down after {:.1} s",
@@ -146,14 +136,10 @@ fn stop(run: &RunFolder, service: Service) -> Result<()> {
 fn in_parallel(services: &[Service], work: impl Fn(Service) -> Result<()> + Sync) -> Result<()> {
     let work = &work;
     let errors: Vec<String> = thread::scope(|scope| {
-        let threads: Vec<_> = services
-            .iter()
-            .map(|&service| (service, scope.spawn(move || work(service))))
-            .collect();
+        let threads: Vec<_> =
+            services.iter().map(|&service| (service, scope.spawn(move || work(service)))).collect();
         let results = threads.into_iter().map(|(service, thread)| {
-            let result = thread
-                .join()
-                .unwrap_or_else(|_| Err(anyhow!("its thread panicked")));
+            let result = thread.join().unwrap_or_else(|_| Err(anyhow!("its thread panicked")));
             result.err().map(|error| format!("{service}: {error:#}"))
         });
         results.flatten().collect()

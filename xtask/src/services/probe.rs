@@ -37,10 +37,7 @@ fn kafka(socket: &mut (impl Read + Write)) -> Result<()> {
     socket.write_all(&[0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xff, 0, 0, 0, 0])?;
     // Length, correlation id, number of brokers.
     let answer: [u8; 12] = read(socket)?;
-    ensure!(
-        answer[4..8] == [0, 0, 0, 7],
-        "not an answer of Kafka: {answer:?}"
-    );
+    ensure!(answer[4..8] == [0, 0, 0, 7], "not an answer of Kafka: {answer:?}");
     ensure!(answer[8..12] != [0; 4], "the broker is not registered yet");
     Ok(())
 }
@@ -60,11 +57,7 @@ fn postgres(socket: &mut (impl Read + Write)) -> Result<()> {
 fn redis(socket: &mut (impl Read + Write)) -> Result<()> {
     socket.write_all(b"PING\r\n")?;
     let answer: [u8; 5] = read(socket)?;
-    ensure!(
-        &answer == b"+PONG",
-        "not ready: {}",
-        String::from_utf8_lossy(&answer)
-    );
+    ensure!(&answer == b"+PONG", "not ready: {}", String::from_utf8_lossy(&answer));
     Ok(())
 }
 
@@ -72,11 +65,7 @@ fn redis(socket: &mut (impl Read + Write)) -> Result<()> {
 fn dynamodb(socket: &mut (impl Read + Write)) -> Result<()> {
     socket.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let answer: [u8; 7] = read(socket)?;
-    ensure!(
-        &answer == b"HTTP/1.",
-        "not HTTP: {}",
-        String::from_utf8_lossy(&answer)
-    );
+    ensure!(&answer == b"HTTP/1.", "not HTTP: {}", String::from_utf8_lossy(&answer));
     Ok(())
 }
 
@@ -84,18 +73,13 @@ fn dynamodb(socket: &mut (impl Read + Write)) -> Result<()> {
 fn cassandra(socket: &mut (impl Read + Write)) -> Result<()> {
     socket.write_all(&[4, 0, 0, 0, 5, 0, 0, 0, 0])?;
     let answer: [u8; 9] = read(socket)?;
-    ensure!(
-        answer[0] == 0x84 && answer[4] == 6,
-        "not SUPPORTED: {answer:?}"
-    );
+    ensure!(answer[0] == 0x84 && answer[4] == 6, "not SUPPORTED: {answer:?}");
     Ok(())
 }
 
 fn read<const N: usize>(socket: &mut impl Read) -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    socket
-        .read_exact(&mut bytes)
-        .context("it closed the connection or said nothing")?;
+    socket.read_exact(&mut bytes).context("it closed the connection or said nothing")?;
     Ok(bytes)
 }
 
@@ -125,11 +109,7 @@ mod tests {
     fn ready_and_not_ready_are_told_apart() {
         let cases: [(Service, &[u8], bool); 10] = [
             (Service::Kafka, &[0, 0, 0, 99, 0, 0, 0, 7, 0, 0, 0, 1], true),
-            (
-                Service::Kafka,
-                &[0, 0, 0, 99, 0, 0, 0, 7, 0, 0, 0, 0],
-                false,
-            ), // no broker is let in yet
+            (Service::Kafka, &[0, 0, 0, 99, 0, 0, 0, 7, 0, 0, 0, 0], false), // no broker is let in yet
             (Service::Postgres, b"R\0\0\0", true),
             (Service::Postgres, b"E\0\0\0", false), // "the database system is starting up"
             (Service::Redis, b"+PONG\r\n", true),
@@ -140,11 +120,7 @@ mod tests {
             (Service::Cassandra, &[], false),
         ];
         for (service, answer, ready) in cases {
-            assert_eq!(
-                ask(service, &mut Says(answer)).is_ok(),
-                ready,
-                "{service}: {answer:?}"
-            );
+            assert_eq!(ask(service, &mut Says(answer)).is_ok(), ready, "{service}: {answer:?}");
         }
     }
 }

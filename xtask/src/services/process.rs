@@ -31,17 +31,10 @@ pub(crate) fn spawn(mut command: Command, log: &Path) -> Result<(Child, Process)
         .stderr(output)
         .process_group(0) // a Ctrl-C or a closed terminal is for us, not for it
         .spawn()
-        .with_context(|| {
-            format!(
-                "could not start {}",
-                command.get_program().to_string_lossy()
-            )
-        })?;
+        .with_context(|| format!("could not start {}", command.get_program().to_string_lossy()))?;
     // Even if it has ended already: until we wait for it, its entry in /proc stays.
-    let process = Process {
-        pid: child.id(),
-        start: stat(child.id()).context("no /proc: not Linux?")?.1,
-    };
+    let process =
+        Process { pid: child.id(), start: stat(child.id()).context("no /proc: not Linux?")?.1 };
     Ok((child, process))
 }
 
@@ -52,10 +45,7 @@ impl Process {
 
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let (pid, start) = line.trim().split_once(' ')?;
-        Some(Self {
-            pid: pid.parse().ok()?,
-            start: start.parse().ok()?,
-        })
+        Some(Self { pid: pid.parse().ok()?, start: start.parse().ok()? })
     }
 
     /// Whether this very process runs. One that ended and is not yet waited for (`Z`) does not.
@@ -105,18 +95,12 @@ fn parse_stat(line: &str) -> Option<(char, u64)> {
 
 /// The user that we are; the standard library has no call for it, but our own entry in /proc belongs to us.
 pub(crate) fn own_uid() -> Result<u32> {
-    Ok(fs::metadata("/proc/self")
-        .context("no /proc: the native way needs Linux")?
-        .uid())
+    Ok(fs::metadata("/proc/self").context("no /proc: the native way needs Linux")?.uid())
 }
 
 /// Removes a file or a folder; that there is none is fine.
 pub(crate) fn remove(path: &Path) -> Result<()> {
-    let removed = if path.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| path.display().to_string())
@@ -139,18 +123,9 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_start_time_too() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let process = Process {
-            pid: child.id(),
-            start: stat(child.id()).unwrap().1,
-        };
-        assert_eq!(
-            Process::from_line(&process.to_line()),
-            Some(Process { ..process })
-        );
-        let other = Process {
-            pid: process.pid,
-            start: process.start + 1,
-        };
+        let process = Process { pid: child.id(), start: stat(child.id()).unwrap().1 };
+        assert_eq!(Process::from_line(&process.to_line()), Some(Process { ..process }));
+        let other = Process { pid: process.pid, start: process.start + 1 };
         assert!(process.is_alive() && !other.is_alive());
 
         other.stop("TERM", Duration::from_secs(1)).unwrap();

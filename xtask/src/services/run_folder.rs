@@ -44,10 +44,7 @@ impl RunFolder {
         let mut found = Vec::new();
         for entry in fs::read_dir(base()?)? {
             let path = entry?.path();
-            if path
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("run-"))
-            {
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("run-")) {
                 found.push(Self { path });
             }
         }
@@ -95,9 +92,7 @@ impl RunFolder {
 /// The run folder and process of a service that was started natively, by whichever checkout.
 pub(crate) fn find(service: Service) -> Result<Option<(RunFolder, Process)>> {
     let runs = RunFolder::all()?;
-    Ok(runs
-        .into_iter()
-        .find_map(|run| run.running(service).map(|process| (run, process))))
+    Ok(runs.into_iter().find_map(|run| run.running(service).map(|process| (run, process))))
 }
 
 /// Removes what earlier runs left: those in which nothing runs, other than `keep`.

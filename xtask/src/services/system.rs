@@ -50,10 +50,7 @@ pub(crate) fn postgres(data: &Path) -> Result<Command> {
     fs::remove_file(&password)?;
 
     let mut command = server(&initdb.with_file_name("postgres"));
-    command
-        .arg("-D")
-        .arg(cluster)
-        .args(["-p", &Service::Postgres.port()?.to_string()]);
+    command.arg("-D").arg(cluster).args(["-p", &Service::Postgres.port()?.to_string()]);
     for setting in [
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=", // none: its folder would need to be shared between users
@@ -70,10 +67,8 @@ pub(crate) fn postgres(data: &Path) -> Result<Command> {
 
 /// The newest of the versions that Debian installs side by side; else what PATH has.
 fn find_initdb() -> Option<PathBuf> {
-    let version = |path: &PathBuf| {
-        path.file_name()
-            .and_then(|name| name.to_str()?.parse::<u32>().ok())
-    };
+    let version =
+        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
     let versions = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -95,9 +90,7 @@ fn postgres_owner() -> Result<Option<(u32, u32)>> {
         return Ok(None);
     }
     let id = |kind: &str, user: &str| -> Result<u32> {
-        Ok(run::captured(Command::new("id").args([kind, user]))?
-            .trim()
-            .parse()?)
+        Ok(run::captured(Command::new("id").args([kind, user]))?.trim().parse()?)
     };
     let user = ["postgres", "nobody"]
         .into_iter()
@@ -108,18 +101,9 @@ fn postgres_owner() -> Result<Option<(u32, u32)>> {
 
 /// With an append-only file, as in production, so that a test can kill it and start it again.
 pub(crate) fn redis(data: &Path) -> Result<Command> {
-    let mut command = Command::new(fetch::need_program(
-        "redis-server",
-        "redis-server",
-        "Redis",
-    )?);
+    let mut command = Command::new(fetch::need_program("redis-server", "redis-server", "Redis")?);
     command
-        .args([
-            "--port",
-            &Service::Redis.port()?.to_string(),
-            "--bind",
-            "127.0.0.1",
-        ])
+        .args(["--port", &Service::Redis.port()?.to_string(), "--bind", "127.0.0.1"])
         .args(["--appendonly", "yes", "--save", "", "--dir"])
         .arg(data)
         .current_dir(data);

@@ -43,24 +43,15 @@ pub(crate) struct Row {
 const TABLE: [Row; 5] = [
     Row {
         name: "kafka",
-        port: Port {
-            number: 39092,
-            variable: "TRIGGERLINE_KAFKA_PORT",
-        },
-        internal: Some(Port {
-            number: 39093,
-            variable: "TRIGGERLINE_KAFKA_CONTROLLER_PORT",
-        }),
+        port: Port { number: 39092, variable: "TRIGGERLINE_KAFKA_PORT" },
+        internal: Some(Port { number: 39093, variable: "TRIGGERLINE_KAFKA_CONTROLLER_PORT" }),
         test_variable: "TRIGGERLINE_TEST_KAFKA",
         address: "127.0.0.1:{port}",
         compose: "kafka",
     },
     Row {
         name: "postgres",
-        port: Port {
-            number: 35432,
-            variable: "TRIGGERLINE_POSTGRES_PORT",
-        },
+        port: Port { number: 35432, variable: "TRIGGERLINE_POSTGRES_PORT" },
         internal: None,
         test_variable: "TRIGGERLINE_TEST_POSTGRES",
         // A superuser: each test creates a database of its own.
@@ -69,10 +60,7 @@ const TABLE: [Row; 5] = [
     },
     Row {
         name: "redis",
-        port: Port {
-            number: 36379,
-            variable: "TRIGGERLINE_REDIS_PORT",
-        },
+        port: Port { number: 36379, variable: "TRIGGERLINE_REDIS_PORT" },
         internal: None,
         test_variable: "TRIGGERLINE_TEST_REDIS",
         address: "redis://127.0.0.1:{port}",
@@ -80,10 +68,7 @@ const TABLE: [Row; 5] = [
     },
     Row {
         name: "dynamodb",
-        port: Port {
-            number: 38000,
-            variable: "TRIGGERLINE_DYNAMODB_PORT",
-        },
+        port: Port { number: 38000, variable: "TRIGGERLINE_DYNAMODB_PORT" },
         internal: None,
         test_variable: "TRIGGERLINE_TEST_DYNAMODB",
         address: "http://127.0.0.1:{port}",
@@ -91,14 +76,8 @@ const TABLE: [Row; 5] = [
     },
     Row {
         name: "cassandra",
-        port: Port {
-            number: 39042,
-            variable: "TRIGGERLINE_CASSANDRA_PORT",
-        },
-        internal: Some(Port {
-            number: 37000,
-            variable: "TRIGGERLINE_CASSANDRA_STORAGE_PORT",
-        }),
+        port: Port { number: 39042, variable: "TRIGGERLINE_CASSANDRA_PORT" },
+        internal: Some(Port { number: 37000, variable: "TRIGGERLINE_CASSANDRA_STORAGE_PORT" }),
         test_variable: "TRIGGERLINE_TEST_CASSANDRA",
         address: "127.0.0.1:{port}",
         compose: "scylla", // the same CQL; ScyllaDB comes as a container, Cassandra from Maven
@@ -106,13 +85,8 @@ const TABLE: [Row; 5] = [
 ];
 
 /// For when none is named.
-pub(crate) const ALL: [Service; 5] = [
-    Service::Kafka,
-    Service::Postgres,
-    Service::Redis,
-    Service::Dynamodb,
-    Service::Cassandra,
-];
+pub(crate) const ALL: [Service; 5] =
+    [Service::Kafka, Service::Postgres, Service::Redis, Service::Dynamodb, Service::Cassandra];
 
 /// Where the tests of Kafka find the official console tools: a folder of jars.
 pub(crate) const TOOLS_VARIABLE: &str = "TRIGGERLINE_TEST_KAFKA_TOOLS";
@@ -138,10 +112,7 @@ impl Service {
 
     /// What tests put into a client.
     pub(crate) fn address(self) -> Result<String> {
-        Ok(self
-            .row()
-            .address
-            .replace("{port}", &self.port()?.to_string()))
+        Ok(self.row().address.replace("{port}", &self.port()?.to_string()))
     }
 }
 
@@ -154,9 +125,9 @@ impl fmt::Display for Service {
 impl Port {
     fn get(&self) -> Result<u16> {
         match env::var(self.variable) {
-            Ok(value) => value
-                .parse()
-                .with_context(|| format!("{}={value} is not a port", self.variable)),
+            Ok(value) => {
+                value.parse().with_context(|| format!("{}={value} is not a port", self.variable))
+            }
             Err(_) => Ok(self.number),
         }
     }
@@ -170,10 +141,7 @@ mod tests {
     fn table_and_enum_have_the_same_order() {
         assert_eq!(ALL.as_slice(), Service::value_variants());
         for service in ALL {
-            assert_eq!(
-                service.to_possible_value().unwrap().get_name(),
-                service.row().name
-            );
+            assert_eq!(service.to_possible_value().unwrap().get_name(), service.row().name);
         }
     }
 
@@ -182,11 +150,7 @@ mod tests {
         let compose = include_str!("../../../docker-compose.kafka.yml");
         for row in &TABLE {
             let published = format!("127.0.0.1:${{{}:-{}}}:", row.port.variable, row.port.number);
-            assert!(
-                compose.contains(&published),
-                "{} should publish {published}",
-                row.name
-            );
+            assert!(compose.contains(&published), "{} should publish {published}", row.name);
             assert!(
                 compose.contains(&format!("\n  {}:\n", row.compose)),
                 "no service {}",

@@ -35,5 +35,5 @@ CREATE INDEX subscriptions_of_customer ON subscriptions (customer_id, id);
 -- The one sequence of all changes to subscriptions. Not a database sequence: there a later
 -- number may commit first, and a reader would pass the earlier one for good. The lock on this
 -- row is held to the commit, so revisions become visible in their order.
-CREATE TABLE subscription_revision (only boolean PRIMARY KEY CHECK (only), value bigint NOT NULL);
+CREATE TABLE subscription_revision (the_one boolean PRIMARY KEY CHECK (the_one), value bigint NOT NULL);
 INSERT INTO subscription_revision VALUES (true, 0);

@@ -95,7 +95,9 @@ impl ControlStore for SqliteControl {
                 let query = "SELECT id, customer_id, name, scopes, created_at, expires_at, \
                              revoked_at FROM api_keys WHERE hash = ?1";
                 let mut rows = connection.query(query, params![hash.to_vec()]).await?;
-                let Some(row) = rows.next().await? else { return Ok(None) };
+                let Some(row) = rows.next().await? else {
+                    return Ok(None);
+                };
                 Ok(Some(ApiKey {
                     id: ApiKeyId::from_uuid(column::id(&row, "api_keys", 0)?),
                     customer_id: CustomerId::from_uuid(column::id(&row, "api_keys", 1)?),
@@ -119,8 +121,7 @@ impl ControlStore for SqliteControl {
             .write("revoke an API key", async move |connection: &Connection| {
                 let update = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?3) \
                               WHERE id = ?1 AND customer_id = ?2";
-                let values =
-                    params![blob(key.as_uuid()), blob(customer.as_uuid()), millis(now())];
+                let values = params![blob(key.as_uuid()), blob(customer.as_uuid()), millis(now())];
                 Ok(connection.execute(update, values).await? > 0)
             })
             .await
@@ -220,7 +221,8 @@ impl ControlStore for SqliteControl {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.lite
             .read("ask for changed subscriptions", async move |connection: &Connection| {
-                let query = format!("{SUBSCRIPTION} WHERE revision > ?1 ORDER BY revision LIMIT ?2");
+                let query =
+                    format!("{SUBSCRIPTION} WHERE revision > ?1 ORDER BY revision LIMIT ?2");
                 collect(connection.query(&query, params![after.0, limit]).await?).await
             })
             .await
@@ -243,8 +245,7 @@ async fn find(
     customer: CustomerId,
     id: SubscriptionId,
 ) -> Result<Option<Subscription>, Fault> {
-    let query =
-        format!("{SUBSCRIPTION} WHERE id = ?1 AND customer_id = ?2 AND state <> 'deleted'");
+    let query = format!("{SUBSCRIPTION} WHERE id = ?1 AND customer_id = ?2 AND state <> 'deleted'");
     let values = params![blob(id.as_uuid()), blob(customer.as_uuid())];
     Ok(collect(connection.query(&query, values).await?).await?.pop())
 }

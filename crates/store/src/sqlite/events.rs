@@ -289,14 +289,14 @@ async fn derive(connection: &Connection, customer: Uuid, event: Uuid) -> Result<
     let query = "SELECT 1 FROM summaries WHERE customer_id = ?1 AND event_id = ?2";
     let summarised = connection.query(query, keys()).await?.next().await?.is_some();
     let delivered = states.iter().filter(|state| **state == DeliveryState::Delivered).count();
-    let status = EventStatus::of(summarised.then_some(states.len()), states.iter().copied());
+    let derived = EventStatus::of(summarised.then_some(states.len()), states.iter().copied());
     let update = "UPDATE events SET status = ?3, deliveries = ?4, delivered = ?5 \
          WHERE customer_id = ?1 AND event_id = ?2";
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let values = params![
         blob(&customer),
         blob(&event),
-        status.as_str(),
+        derived.as_str(),
         count(states.len()),
         count(delivered)
     ];
@@ -334,9 +334,7 @@ fn attempt(row: &Row, customer: Uuid, event: Uuid) -> Result<Attempt, Fault> {
         started_at: column::instant(row, TABLE, 1)?,
         latency: Duration::from_micros(number(row, TABLE, 4)?),
         response: match row.get::<String>(5)?.as_str() {
-            "answered" => {
-                Response::Answered { status: number(row, TABLE, 6)?, excerpt: text()? }
-            }
+            "answered" => Response::Answered { status: number(row, TABLE, 6)?, excerpt: text()? },
             "failed" => Response::Failed { error: text()? },
             "not_sent" => Response::NotSent { reason: text()? },
             other => return Err(Fault::row(TABLE, format!("the response {other:?}"))),

@@ -34,7 +34,10 @@ struct Lite {
 enum Fault {
     Sql(libsql::Error),
     /// A row that this version can't read.
-    Row { table: &'static str, what: String },
+    Row {
+        table: &'static str,
+        what: String,
+    },
 }
 
 impl From<libsql::Error> for Fault {
@@ -44,7 +47,7 @@ impl From<libsql::Error> for Fault {
 }
 
 impl Fault {
-    fn row(table: &'static str, what: impl ToString) -> Self {
+    fn row(table: &'static str, what: impl std::fmt::Display) -> Self {
         Self::Row { table, what: what.to_string() }
     }
 

@@ -88,13 +88,10 @@ pub(super) async fn deliveries(
     Ok(Json(Page { data, next_cursor: None }))
 }
 
-async fn find(
-    shared: &Shared,
-    customer: CustomerId,
-    id: EventId,
-) -> Result<StoredEvent, Problem> {
+async fn find(shared: &Shared, customer: CustomerId, id: EventId) -> Result<StoredEvent, Problem> {
     shared.events.event(customer, id).await?.ok_or_else(|| {
-        let detail = "There is no such event, or it was accepted a moment ago and is not stored yet.";
+        let detail =
+            "There is no such event, or it was accepted a moment ago and is not stored yet.";
         Problem::new(Kind::NotFound, detail)
     })
 }

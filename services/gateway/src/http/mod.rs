@@ -32,10 +32,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/events/{id}", get(inbox::event))
         .route("/v1/events/{id}/deliveries", get(inbox::deliveries))
         .route("/v1/subscriptions", post(subscriptions::create).get(subscriptions::list))
-        .route(
-            "/v1/subscriptions/{id}",
-            get(subscriptions::show).delete(subscriptions::delete),
-        )
+        .route("/v1/subscriptions/{id}", get(subscriptions::show).delete(subscriptions::delete))
         .route("/v1/subscriptions/{id}/pause", post(subscriptions::pause))
         .route("/v1/subscriptions/{id}/resume", post(subscriptions::resume))
         .fallback(|| async { Problem::new(Kind::NotFound, "There is nothing at this path.") })
@@ -61,12 +58,13 @@ async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     };
     // What says that it is too large is refused before it is read.
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if announced.and_then(|text| text.parse().ok()).is_some_and(|n: u64| n > MAX_BODY_BYTES as u64) {
+    if announced.and_then(|text| text.parse().ok()).is_some_and(|n: u64| n > MAX_BODY_BYTES as u64)
+    {
         return Err(too_large());
     }
     axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|error| {
         let limit = std::error::Error::source(&error)
-            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if limit {
             too_large()
         } else {

@@ -248,8 +248,16 @@ mod tests {
             ("[".to_owned(), Kind::MalformedBody, ""),
             (with(r#""delivery":{}"#), Kind::MalformedBody, "/delivery"),
             (with(r#""delivery":{"url":7}"#), Kind::MalformedBody, "/delivery/url"),
-            (with(r#""delivery":{"url":"http://127.0.0.1/"}"#), Kind::InvalidField, "/delivery/url"),
-            (with(&format!(r#"{url},"event_types":["a","b c"]"#)), Kind::InvalidField, "/event_types/1"),
+            (
+                with(r#""delivery":{"url":"http://127.0.0.1/"}"#),
+                Kind::InvalidField,
+                "/delivery/url",
+            ),
+            (
+                with(&format!(r#"{url},"event_types":["a","b c"]"#)),
+                Kind::InvalidField,
+                "/event_types/1",
+            ),
             (
                 with(&format!(r#"{url},"selector":{{"jsonpath":"$["}}"#)),
                 Kind::InvalidSelector,

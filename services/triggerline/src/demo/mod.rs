@@ -28,7 +28,7 @@ use report::{Progress, Summary};
 use samples::CUSTOMERS;
 
 /// How long the last deliveries may take to arrive after the last event was sent.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long after the last arrival to look for arrivals that must not be.
 const AFTERMATH: Duration = Duration::from_millis(300);
 

@@ -107,14 +107,8 @@ impl Broker {
     pub(crate) async fn stop(mut self) {
         self.closing.cancel();
         self.tasks.close();
-        if tokio::time::timeout(GRACE, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            warn!(
-                connections = self.tasks.len(),
-                "the embedded broker leaves requests unanswered"
-            );
+        if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
+            warn!(connections = self.tasks.len(), "the embedded broker leaves requests unanswered");
         }
         let (runtime, writer) = (self.runtime.take(), self.writer.take());
         let ended = tokio::task::spawn_blocking(move || {
@@ -237,27 +231,19 @@ fn routes(storage: &StorageContainer, records: &Records) -> Result<Routes, Error
     let routes = routes
         .with_route(
             ProduceRequest::KEY,
-            FrameRequestLayer::<ProduceRequest>::new()
-                .into_layer(records.clone())
-                .boxed(),
+            FrameRequestLayer::<ProduceRequest>::new().into_layer(records.clone()).boxed(),
         )?
         .with_route(
             FetchRequest::KEY,
-            FrameRequestLayer::<FetchRequest>::new()
-                .into_layer(records.clone())
-                .boxed(),
+            FrameRequestLayer::<FetchRequest>::new().into_layer(records.clone()).boxed(),
         )?
         .with_route(
             ListOffsetsRequest::KEY,
-            FrameRequestLayer::<ListOffsetsRequest>::new()
-                .into_layer(records.clone())
-                .boxed(),
+            FrameRequestLayer::<ListOffsetsRequest>::new().into_layer(records.clone()).boxed(),
         )?
         .with_route(
             DeleteTopicsRequest::KEY,
-            FrameRequestLayer::<DeleteTopicsRequest>::new()
-                .into_layer(records.clone())
-                .boxed(),
+            FrameRequestLayer::<DeleteTopicsRequest>::new().into_layer(records.clone()).boxed(),
         )?;
     Ok(routes.build()?)
 }

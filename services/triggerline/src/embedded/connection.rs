@@ -73,9 +73,8 @@ async fn read(stream: &mut TcpStream) -> anyhow::Result<Option<Bytes>> {
     if stream.read_exact(&mut length).await.is_err() {
         return Ok(None);
     }
-    let Some(size) = usize::try_from(i32::from_be_bytes(length))
-        .ok()
-        .filter(|size| *size <= LONGEST)
+    let Some(size) =
+        usize::try_from(i32::from_be_bytes(length)).ok().filter(|size| *size <= LONGEST)
     else {
         bail!("{length:02x?} is no length of a Kafka request: is the client using TLS or HTTP?");
     };

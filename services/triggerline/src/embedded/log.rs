@@ -118,18 +118,11 @@ pub(super) struct Log {
 impl Log {
     /// Opens or creates the file. The thread ends, and with it the last use of the file, when the log is dropped.
     pub(super) async fn open(file: &Path) -> anyhow::Result<(Arc<Self>, thread::JoinHandle<()>)> {
-        let database = libsql::Builder::new_local(file)
-            .build()
-            .await
-            .context("opening the log's file")?;
+        let database =
+            libsql::Builder::new_local(file).build().await.context("opening the log's file")?;
         let connection = connect(&database).await?;
-        connection
-            .execute_batch(SCHEMA)
-            .await
-            .context("creating the log's tables")?;
-        let spans = spans(&connection)
-            .await
-            .context("reading where partitions end")?;
+        connection.execute_batch(SCHEMA).await.context("creating the log's tables")?;
+        let spans = spans(&connection).await.context("reading where partitions end")?;
         let writer = Writer::new(connection).await?;
         let (work, queue) = mpsc::channel(QUEUE);
         let log = Arc::new(Self {
@@ -155,25 +148,14 @@ impl Log {
     ) -> oneshot::Receiver<Result<i64, ErrorCode>> {
         let (reply, answer) = oneshot::channel();
         // A writer that is gone drops the reply, which the receiver sees.
-        let _ = self
-            .work
-            .send(Work::Append {
-                partition,
-                batches,
-                reply,
-            })
-            .await;
+        let _ = self.work.send(Work::Append { partition, batches, reply }).await;
         answer
     }
 
     /// Removes up to [`TRIM`] batches from the start; true if there may be more.
     pub(super) async fn trim(&self, partition: Partition, cut: Cut) -> bool {
         let (reply, answer) = oneshot::channel();
-        let work = Work::Trim {
-            partition,
-            cut,
-            reply,
-        };
+        let work = Work::Trim { partition, cut, reply };
         self.work.send(work).await.is_ok() && answer.await.is_ok_and(|removed| removed == TRIM)
     }
 
@@ -269,9 +251,7 @@ async fn spans(connection: &Connection) -> anyhow::Result<HashMap<Partition, Spa
     let mut rows = connection.query(sql, ()).await?;
     while let Some(row) = rows.next().await? {
         let topic = row.get::<Vec<u8>>(1)?;
-        let topic = topic
-            .try_into()
-            .map_err(|_| anyhow!("a topic id is 16 bytes"))?;
+        let topic = topic.try_into().map_err(|_| anyhow!("a topic id is 16 bytes"))?;
         let number = row.get(2)?;
         let span = Span {
             row: row.get(0)?,
@@ -296,10 +276,7 @@ impl Reader {
             ORDER BY last";
         let since = "SELECT data FROM batch WHERE partition = ?1 AND newest >= ?2 AND last < ?3
             ORDER BY last LIMIT 1";
-        Ok(Self {
-            from: connection.prepare(from).await?,
-            since: connection.prepare(since).await?,
-        })
+        Ok(Self { from: connection.prepare(from).await?, since: connection.prepare(since).await? })
     }
 }
 
@@ -347,10 +324,7 @@ struct Writer {
 
 /// An answer that is due once the transaction is committed.
 enum Due {
-    Append(
-        oneshot::Sender<Result<i64, ErrorCode>>,
-        Result<i64, ErrorCode>,
-    ),
+    Append(oneshot::Sender<Result<i64, ErrorCode>>, Result<i64, ErrorCode>),
     Trim(oneshot::Sender<usize>, usize),
 }
 
@@ -359,11 +333,7 @@ impl Writer {
         let insert = "INSERT INTO batch
             (partition, base, last, newest, producer, epoch, sequence, data)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-        Ok(Self {
-            insert: connection.prepare(insert).await?,
-            connection,
-            tails: HashMap::new(),
-        })
+        Ok(Self { insert: connection.prepare(insert).await?, connection, tails: HashMap::new() })
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Work>, log: &Weak<Log>) {
@@ -407,29 +377,19 @@ impl Writer {
     }
 
     async fn commit(&mut self, group: impl Iterator<Item = Work>) -> anyhow::Result<Vec<Due>> {
-        self.connection
-            .execute("BEGIN IMMEDIATE", ())
-            .await
-            .context("BEGIN")?;
+        self.connection.execute("BEGIN IMMEDIATE", ()).await.context("BEGIN")?;
         let mut due = Vec::new();
         for work in group {
             due.push(match work {
-                Work::Append {
-                    partition,
-                    batches,
-                    reply,
-                } => Due::Append(reply, self.append(partition, batches).await?),
-                Work::Trim {
-                    partition,
-                    cut,
-                    reply,
-                } => Due::Trim(reply, self.trim(partition, cut).await?),
+                Work::Append { partition, batches, reply } => {
+                    Due::Append(reply, self.append(partition, batches).await?)
+                }
+                Work::Trim { partition, cut, reply } => {
+                    Due::Trim(reply, self.trim(partition, cut).await?)
+                }
             });
         }
-        self.connection
-            .execute("COMMIT", ())
-            .await
-            .context("COMMIT")?;
+        self.connection.execute("COMMIT", ()).await.context("COMMIT")?;
         Ok(due)
     }
 
@@ -522,10 +482,7 @@ impl Writer {
         drop(rows);
         if let Some(last) = up_to {
             let sql = "DELETE FROM batch WHERE partition = ?1 AND last <= ?2";
-            connection
-                .execute(sql, params![row, last])
-                .await
-                .context("trimming")?;
+            connection.execute(sql, params![row, last]).await.context("trimming")?;
             tail.span.start = last + 1;
         }
         Ok(removed)
@@ -552,9 +509,7 @@ async fn load(connection: &Connection, partition: Partition) -> anyhow::Result<T
     let topic = partition.topic.to_vec();
     let sql = "INSERT INTO partition (topic, number) VALUES (?1, ?2)
         ON CONFLICT DO UPDATE SET number = number RETURNING id";
-    let mut rows = connection
-        .query(sql, params![topic, partition.number])
-        .await?;
+    let mut rows = connection.query(sql, params![topic, partition.number]).await?;
     let row = rows.next().await?.context("no row for the partition")?;
     let row = row.get::<i64>(0)?;
     drop(rows);
@@ -568,11 +523,7 @@ async fn load(connection: &Connection, partition: Partition) -> anyhow::Result<T
         (SELECT * FROM batch WHERE partition = ?1 ORDER BY last DESC LIMIT ?2) ORDER BY last";
     let mut rows = connection.query(sql, params![row, LOOK_BACK]).await?;
     let mut tail = Tail {
-        span: Span {
-            row,
-            start: start.unwrap_or_default(),
-            end: 0,
-        },
+        span: Span { row, start: start.unwrap_or_default(), end: 0 },
         producers: HashMap::new(),
     };
     while let Some(row) = rows.next().await? {
@@ -597,10 +548,7 @@ mod tests {
     use super::*;
     use tansu_sans_io::record::Record;
 
-    const PARTITION: Partition = Partition {
-        topic: [7; 16],
-        number: 2,
-    };
+    const PARTITION: Partition = Partition { topic: [7; 16], number: 2 };
 
     /// A batch of `count` records, the `i`th of them `i` ms younger than `at`.
     fn batch(producer: i64, sequence: i32, count: i32, at: i64) -> Batch {
@@ -638,11 +586,7 @@ mod tests {
         let (log, writer) = Log::open(&file).await.unwrap();
         assert_eq!(append(&log, batch(1, 0, 3, 1000)).await, Ok(0));
         assert_eq!(append(&log, batch(1, 3, 2, 2000)).await, Ok(3));
-        assert_eq!(
-            append(&log, batch(1, 3, 2, 2000)).await,
-            Ok(3),
-            "a retry is not stored again"
-        );
+        assert_eq!(append(&log, batch(1, 3, 2, 2000)).await, Ok(3), "a retry is not stored again");
         let gap = Err(ErrorCode::OutOfOrderSequenceNumber);
         assert_eq!(append(&log, batch(1, 9, 1, 2000)).await, gap);
         drop(log);
@@ -650,23 +594,11 @@ mod tests {
 
         let (log, _) = Log::open(&file).await.unwrap();
         assert_eq!((log.span(PARTITION).start, log.span(PARTITION).end), (0, 5));
-        assert_eq!(
-            append(&log, batch(1, 3, 2, 2000)).await,
-            Ok(3),
-            "retries are known still"
-        );
+        assert_eq!(append(&log, batch(1, 3, 2, 2000)).await, Ok(3), "retries are known still");
         assert_eq!(append(&log, batch(1, 5, 1, 3000)).await, Ok(5));
         assert_eq!(bases(&log, 0, usize::MAX).await, [0, 3, 5]);
-        assert_eq!(
-            bases(&log, 4, usize::MAX).await,
-            [3, 5],
-            "from within a batch"
-        );
-        assert_eq!(
-            bases(&log, 0, 1).await,
-            [0],
-            "at least one, however small the limit"
-        );
+        assert_eq!(bases(&log, 4, usize::MAX).await, [3, 5], "from within a batch");
+        assert_eq!(bases(&log, 0, 1).await, [0], "at least one, however small the limit");
         assert_eq!(bases(&log, 6, 1).await, [0; 0]);
         assert_eq!(log.since(PARTITION, 1001).await.unwrap(), Some((1, 1001)));
         assert_eq!(log.since(PARTITION, 2500).await.unwrap(), Some((5, 3000)));
@@ -679,34 +611,20 @@ mod tests {
         let file = folder.path().join("log.db");
         let (log, writer) = Log::open(&file).await.unwrap();
         for i in 0..4 {
-            append(&log, batch(-1, -1, 10, i64::from(i) * 1000))
-                .await
-                .unwrap();
+            append(&log, batch(-1, -1, 10, i64::from(i) * 1000)).await.unwrap();
         }
         log.trim(PARTITION, Cut::Before(1500)).await;
-        assert_eq!(
-            (log.span(PARTITION).start, log.span(PARTITION).end),
-            (20, 40)
-        );
+        assert_eq!((log.span(PARTITION).start, log.span(PARTITION).end), (20, 40));
         assert_eq!(bases(&log, 20, usize::MAX).await, [20, 30]);
         log.trim(PARTITION, Cut::Before(i64::MAX)).await;
-        assert_eq!(
-            (log.span(PARTITION).start, log.span(PARTITION).end),
-            (30, 40)
-        );
+        assert_eq!((log.span(PARTITION).start, log.span(PARTITION).end), (30, 40));
         drop(log);
         writer.join().unwrap();
 
         let (log, _) = Log::open(&file).await.unwrap();
-        assert_eq!(
-            (log.span(PARTITION).start, log.span(PARTITION).end),
-            (30, 40)
-        );
+        assert_eq!((log.span(PARTITION).start, log.span(PARTITION).end), (30, 40));
         log.trim(PARTITION, Cut::All).await;
-        assert_eq!(
-            (log.span(PARTITION).start, log.span(PARTITION).end),
-            (40, 40)
-        );
+        assert_eq!((log.span(PARTITION).start, log.span(PARTITION).end), (40, 40));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -726,10 +644,7 @@ mod tests {
             for batch in log.read(PARTITION, next, usize::MAX).await.unwrap() {
                 assert_eq!(batch.base_offset, next);
                 next += 1;
-                assert!(
-                    next <= log.span(PARTITION).end,
-                    "a fetch from {next} is refused"
-                );
+                assert!(next <= log.span(PARTITION).end, "a fetch from {next} is refused");
             }
             tokio::task::yield_now().await;
         }

@@ -51,15 +51,8 @@ impl Records {
         storage: StorageContainer,
         closing: CancellationToken,
     ) -> Self {
-        let catalogue = Arc::new(Catalogue {
-            storage,
-            known: Mutex::default(),
-        });
-        Self {
-            log,
-            catalogue,
-            closing,
-        }
+        let catalogue = Arc::new(Catalogue { storage, known: Mutex::default() });
+        Self { log, catalogue, closing }
     }
 
     /// Removes what is past `retention.ms`, and the records of deleted topics, until the broker closes. Topics with
@@ -131,10 +124,7 @@ struct Topic {
 
 impl Topic {
     fn partition(self, number: i32) -> Option<Partition> {
-        (0..self.partitions).contains(&number).then_some(Partition {
-            topic: self.id,
-            number,
-        })
+        (0..self.partitions).contains(&number).then_some(Partition { topic: self.id, number })
     }
 }
 
@@ -143,10 +133,7 @@ impl Catalogue {
         if let Some(known) = self.lock().get(&topic) {
             return Ok(Some(*known));
         }
-        let metadata = self
-            .storage
-            .metadata(Some(std::slice::from_ref(&topic)))
-            .await?;
+        let metadata = self.storage.metadata(Some(std::slice::from_ref(&topic))).await?;
         let Some(found) = metadata
             .topics()
             .first()
@@ -228,14 +215,10 @@ impl Service<(), ProduceRequest> for Records {
                 );
             }
             responses.push(
-                TopicProduceResponse::default()
-                    .name(name)
-                    .partition_responses(Some(answered)),
+                TopicProduceResponse::default().name(name).partition_responses(Some(answered)),
             );
         }
-        Ok(ProduceResponse::default()
-            .responses(Some(responses))
-            .throttle_time_ms(Some(0)))
+        Ok(ProduceResponse::default().responses(Some(responses)).throttle_time_ms(Some(0)))
     }
 }
 
@@ -247,9 +230,7 @@ impl Service<(), FetchRequest> for Records {
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         let deadline = Instant::now() + wait;
         let enough = usize::try_from(request.min_bytes).unwrap_or(0).max(1);
-        let most = request
-            .max_bytes
-            .and_then(|most| usize::try_from(most).ok());
+        let most = request.max_bytes.and_then(|most| usize::try_from(most).ok());
         let most = most.unwrap_or(FETCH_MOST).min(FETCH_MOST);
         let mut topics = Vec::new();
         for topic in request.topics.unwrap_or_default() {
@@ -297,8 +278,7 @@ impl Records {
                 let partition = known.and_then(|topic| topic.partition(wanted.partition));
                 let (response, size) = match partition {
                     Some(partition) => {
-                        self.look_at(partition, wanted, most - found.min(most))
-                            .await
+                        self.look_at(partition, wanted, most - found.min(most)).await
                     }
                     None => (refused(ErrorCode::UnknownTopicOrPartition), usize::MAX),
                 };
@@ -340,10 +320,7 @@ impl Records {
                 (response.records(Some(Frame { batches })), size)
             }
             Err(error) => {
-                error!(
-                    error = format!("{error:#}"),
-                    "the embedded broker could not read its log"
-                );
+                error!(error = format!("{error:#}"), "the embedded broker could not read its log");
                 (refused(ErrorCode::KafkaStorageError), usize::MAX)
             }
         }
@@ -391,14 +368,10 @@ impl Service<(), ListOffsetsRequest> for Records {
                 );
             }
             topics.push(
-                ListOffsetsTopicResponse::default()
-                    .name(topic.name)
-                    .partitions(Some(partitions)),
+                ListOffsetsTopicResponse::default().name(topic.name).partitions(Some(partitions)),
             );
         }
-        Ok(ListOffsetsResponse::default()
-            .throttle_time_ms(Some(0))
-            .topics(Some(topics)))
+        Ok(ListOffsetsResponse::default().throttle_time_ms(Some(0)).topics(Some(topics)))
     }
 }
 

@@ -57,11 +57,7 @@ impl Producer {
         if batch.epoch < latest.epoch {
             return Verdict::Refuse(ErrorCode::InvalidProducerEpoch);
         }
-        let expected = if batch.epoch == latest.epoch {
-            latest.next()
-        } else {
-            0
-        };
+        let expected = if batch.epoch == latest.epoch { latest.next() } else { 0 };
         if let Some((_, base)) = self.recent.iter().find(|(seen, _)| *seen == batch) {
             Verdict::Retry(*base)
         } else if batch.first == expected {
@@ -84,11 +80,7 @@ mod tests {
     use super::*;
 
     fn batch(epoch: i16, first: i32, count: i32) -> Numbered {
-        Numbered {
-            epoch,
-            first,
-            last_delta: count - 1,
-        }
+        Numbered { epoch, first, last_delta: count - 1 }
     }
 
     /// A producer that has sent these batches, which lie in the log one after the other.
@@ -109,12 +101,7 @@ mod tests {
         let five: Vec<_> = (0..6).map(|i| batch(0, i * 10, 10)).collect();
         for (name, sent, next, verdict) in [
             ("unknown producer", vec![], batch(0, 7, 1), Verdict::Append),
-            (
-                "the next one",
-                vec![batch(0, 0, 3)],
-                batch(0, 3, 1),
-                Verdict::Append,
-            ),
+            ("the next one", vec![batch(0, 0, 3)], batch(0, 3, 1), Verdict::Append),
             ("a gap", vec![batch(0, 0, 3)], batch(0, 4, 1), gap()),
             (
                 "the latest again",
@@ -128,43 +115,13 @@ mod tests {
                 batch(0, 0, 3),
                 Verdict::Retry(100),
             ),
-            (
-                "same start, other length",
-                vec![batch(0, 0, 3)],
-                batch(0, 0, 2),
-                gap(),
-            ),
+            ("same start, other length", vec![batch(0, 0, 3)], batch(0, 0, 2), gap()),
             ("older than remembered", five, batch(0, 0, 10), gap()),
-            (
-                "a new epoch from 0",
-                vec![batch(0, 0, 3)],
-                batch(1, 0, 1),
-                Verdict::Append,
-            ),
-            (
-                "a new epoch not from 0",
-                vec![batch(0, 0, 3)],
-                batch(1, 3, 1),
-                gap(),
-            ),
-            (
-                "an old epoch",
-                vec![batch(1, 0, 3)],
-                batch(0, 3, 1),
-                stale(),
-            ),
-            (
-                "wraps to 0",
-                vec![batch(0, i32::MAX - 1, 2)],
-                batch(0, 0, 1),
-                Verdict::Append,
-            ),
-            (
-                "wraps within",
-                vec![batch(0, i32::MAX, 3)],
-                batch(0, 2, 1),
-                Verdict::Append,
-            ),
+            ("a new epoch from 0", vec![batch(0, 0, 3)], batch(1, 0, 1), Verdict::Append),
+            ("a new epoch not from 0", vec![batch(0, 0, 3)], batch(1, 3, 1), gap()),
+            ("an old epoch", vec![batch(1, 0, 3)], batch(0, 3, 1), stale()),
+            ("wraps to 0", vec![batch(0, i32::MAX - 1, 2)], batch(0, 0, 1), Verdict::Append),
+            ("wraps within", vec![batch(0, i32::MAX, 3)], batch(0, 2, 1), Verdict::Append),
         ] {
             assert_eq!(after(&sent).judge(next), verdict, "{name}");
         }
