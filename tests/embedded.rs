@@ -16,6 +16,8 @@ const LIMIT: Duration = Duration::from_mins(1);
 struct Dev {
     process: Process,
     client: Client,
+    /// `host:port`
+    grpc: String,
     kafka: String,
 }
 
@@ -33,9 +35,10 @@ impl Dev {
         ])?;
         let serving = process.logged("serving").await?;
         let http = serving["http"].as_str().context("no address")?;
+        let grpc = serving["grpc"].as_str().context("no address")?.to_owned();
         let kafka = serving["kafka"].as_str().context("no broker")?.to_owned();
         let key = std::fs::read_to_string(data.join("api-key"))?;
-        Ok(Self { process, client: Client::new(format!("http://{http}"), key), kafka })
+        Ok(Self { process, client: Client::new(format!("http://{http}"), key), grpc, kafka })
     }
 }
 
@@ -188,7 +191,7 @@ async fn customers_do_not_see_each_other() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_without_kafka_answers_503_and_never_202() -> anyhow::Result<()> {
     let mut world = World::empty(BINARY)?;
-    let Dev { client, process, kafka } = Dev::start(&world).await?;
+    let Dev { client, process, kafka, .. } = Dev::start(&world).await?;
     let data = world.folder.path().join("data");
     world.set("TRIGGERLINE_KAFKA__BROKERS", &kafka);
     for (name, file) in [("CONTROL", "control.db"), ("INBOX", "inbox.db")] {
@@ -228,5 +231,54 @@ async fn bad_settings_end_with_64_and_name_the_key() -> anyhow::Result<()> {
         assert_eq!(output.status.code(), Some(64), "{name}={value}: {told}");
         assert!(told.contains(key), "{name}={value}: {told}");
     }
+    Ok(())
+}
+
+/// The same promises through the other door.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_over_grpc_arrives_too() -> anyhow::Result<()> {
+    use tonic::Code;
+    use triggerline_wire::proto::PublishRequest;
+    use triggerline_wire::proto::events_client::EventsClient;
+
+    let world = World::empty(BINARY)?;
+    let receiver = Receiver::start().await?;
+    let Dev { client, process, grpc, .. } = Dev::start(&world).await?;
+    subscribe(&client, &receiver, "hook", "order.*", None, Vec::new()).await?;
+    let mut events = EventsClient::connect(format!("http://{grpc}")).await?;
+    let request = |key: &str, event_type: &str, payload: &str| {
+        let mut request = tonic::Request::new(PublishRequest {
+            event_type: event_type.to_owned(),
+            payload: payload.as_bytes().to_vec().into(),
+            ..PublishRequest::default()
+        });
+        let value = format!("Bearer {key}").parse().unwrap();
+        request.metadata_mut().insert("authorization", value);
+        request
+    };
+    for (key, event_type, payload, code) in [
+        ("tl_dev_nobody", "order.created", "{}", Code::Unauthenticated),
+        (client.key(), "order created", "{}", Code::InvalidArgument),
+        (client.key(), "order.created", "{", Code::InvalidArgument),
+    ] {
+        let status = events.publish(request(key, event_type, payload)).await.unwrap_err();
+        assert_eq!(status.code(), code, "{status:?}");
+    }
+    // Posted again until the new subscription is matched.
+    wait_until("an event to arrive", LIMIT, || {
+        let (mut events, request) = (events.clone(), request(client.key(), "order.created", "[7]"));
+        let receiver = &receiver;
+        async move {
+            let answer = events.publish(request).await.map_err(|status| status.to_string())?;
+            let id = answer.into_inner().event_id;
+            match receiver.received().first() {
+                Some(first) if first.digest == receiver.digest_of(b"[7]") => Ok(()),
+                Some(other) => panic!("{other:?}"),
+                None => Err(format!("{id} and its like have not arrived")),
+            }
+        }
+    })
+    .await?;
+    assert!(process.terminate().await?.success());
     Ok(())
 }

@@ -305,3 +305,30 @@ async fn get(client: &Client, path: &str) -> Result<Value, String> {
     let answer = client.get(path).await.map_err(|error| error.to_string())?;
     answer.expect(StatusCode::OK).map_err(|error| error.to_string())
 }
+
+/// `triggerline dev` with its embedded parts swapped for real ones.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn dev_runs_on_real_parts_too() -> anyhow::Result<()> {
+    let world = World::on_real_parts(BINARY).await?;
+    let receiver = Receiver::start().await?;
+    let data = world.folder.path().join("data");
+    let data = data.to_str().context("a path in UTF-8")?;
+    let kafka = &world.settings["TRIGGERLINE_KAFKA__BROKERS"];
+    let postgres = &world.settings["TRIGGERLINE_CONTROL__URL"];
+    let mut arguments = vec!["dev", "--data", data, "--kafka", kafka, "--postgres", postgres];
+    arguments.extend(["--http=127.0.0.1:0", "--grpc=127.0.0.1:0", "--admin=127.0.0.1:0"]);
+    let mut dev = world.start(&arguments)?;
+    let serving = dev.logged("serving").await?;
+    assert_eq!(serving["kafka"].as_str(), Some(kafka.as_str()));
+    let base = format!("http://{}", serving["http"].as_str().context("no address")?);
+    let client = Client::new(base, std::fs::read_to_string(format!("{data}/api-key"))?);
+    subscribe(&client, &receiver, "hook", "*", None, Vec::new()).await?;
+    wait_until("an event to arrive", LIMIT, || async {
+        client.publish("a.b", b"1").await.map_err(|error| error.to_string())?;
+        if receiver.count() > 0 { Ok(()) } else { Err("none has".to_owned()) }
+    })
+    .await?;
+    assert!(dev.terminate().await?.success());
+    world.tear_down().await
+}

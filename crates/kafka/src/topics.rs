@@ -119,8 +119,8 @@ pub struct TopicSettings {
     pub retention: Duration,
 }
 
-/// Makes the topics that are missing and returns their names, leaving those that exist as
-/// they are. (Asked first: brokers log an attempt to make one twice as an error.)
+/// Makes the topics that are missing and returns the names of those that it made, leaving those
+/// that exist as they are. (Asked first: brokers log an attempt to make one twice as an error.)
 pub async fn apply(
     config: &KafkaConfig,
     settings: TopicSettings,
@@ -151,16 +151,18 @@ pub async fn apply(
         .create_topics(&new, &options)
         .await
         .map_err(|error| KafkaError::new("create topics", error))?;
+    let mut made = Vec::new();
     for result in results {
         match result {
-            // Someone else was quicker.
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Ok(name) => made.push(name),
+            // Someone else was quicker, or the metadata was behind.
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) => {
                 return Err(KafkaError::new(format!("create topic {name}"), code.to_string()));
             }
         }
     }
-    Ok(missing)
+    Ok(made)
 }
 
 /// Waits up to `patience` until Kafka answers and all topics are there: a service that starts
