@@ -91,7 +91,7 @@ round() {
         --grpc 127.0.0.1:0 --admin 127.0.0.1:0 "$@" >/dev/null 2>"$world/$name.log" &
     local dev=$!
     pids+=("$dev")
-    until_ok "triggerline dev" grep -q '"message":"serving"' "$world/$name.log"
+    until_ok "triggerline dev" grep -qs '"message":"serving"' "$world/$name.log"
     field() { sed -n "s/.*\"message\":\"serving\".*\"$1\":\"\([^\"]*\)\".*/\1/p" "$world/$name.log"; }
     local http kafka key
     http=$(field http) kafka=$(field kafka) key=$(cat "$data/api-key")

@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use triggerline_gateway::keys::Pepper;
 use triggerline_kafka as kafka;
 use triggerline_service::admin::{self, Health};
-use triggerline_store::{ControlStore, open_control, open_events};
+use triggerline_store::ControlStore;
 
 use crate::config::Config;
 use crate::embedded::broker::Broker;
-use crate::services::at;
+use crate::services::{control, events};
 
 /// Where what is embedded listens and keeps its files.
 pub(crate) struct Options<'a> {
@@ -71,10 +71,8 @@ impl Platform {
             config.control.pepper = pepper(options.data)?;
         }
         let pepper = config.pepper()?;
-        let control =
-            open_control(&config.control.url).await.map_err(|error| at("control.url", error))?;
-        let events =
-            open_events(&config.inbox.url).await.map_err(|error| at("inbox.url", error))?;
+        let control = control(&config).await?;
+        let events = events(&config).await?;
         control.migrate().await.context("set up the control store")?;
         events.migrate().await.context("set up the inbox")?;
 

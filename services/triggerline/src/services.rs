@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use triggerline_kafka as kafka;
+use triggerline_kafka::check_topics;
 use triggerline_service::admin::{self, Health};
 use triggerline_service::{ConfigError, signals, telemetry};
-use triggerline_store::{open_control, open_events};
+use triggerline_store::{ControlStore, EventStore, open_control, open_events};
 
 use crate::config::Config;
 
@@ -25,62 +25,59 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
     telemetry::init(&config.log)?;
     let shutdown = signals::shutdown()?;
     let mut health = Health::default();
-    kafka::check_topics(&config.kafka, PATIENCE).await?;
-    let control = || async {
-        open_control(&config.control.url).await.map_err(|error| at("control.url", error))
-    };
-    let events =
-        || async { open_events(&config.inbox.url).await.map_err(|error| at("inbox.url", error)) };
+    let kafka = &config.kafka;
+    // In each: what the settings alone can tell is told before anything is waited for.
     match service {
         Service::Gateway => {
-            let (control, events) = (control().await?, events().await?);
+            let pepper = config.pepper()?;
+            let (control, events) = (control(config).await?, events(config).await?);
+            check_topics(kafka, PATIENCE).await?;
             let reach = config.delivery.reach();
-            let app = triggerline_gateway::App::build(
-                &config.gateway,
-                &config.kafka,
-                config.pepper()?,
-                reach,
-                control,
-                events,
-            )
-            .await?;
+            let gateway = &config.gateway;
+            let app =
+                triggerline_gateway::App::build(gateway, kafka, pepper, reach, control, events)
+                    .await?;
             let (http, grpc) = (app.http_address()?, app.grpc_address()?);
             ready(config, health, &shutdown).await?;
             tracing::info!(%http, %grpc, "serving");
             app.run(shutdown).await
         }
         Service::Matcher => {
-            let app = triggerline_matcher::App::build(
-                &config.matcher,
-                &config.kafka,
-                control().await?,
-                &mut health,
-            )
-            .await?;
+            let control = control(config).await?;
+            check_topics(kafka, PATIENCE).await?;
+            let app = triggerline_matcher::App::build(&config.matcher, kafka, control, &mut health)
+                .await?;
             ready(config, health, &shutdown).await?;
             tracing::info!("matching");
             app.run(shutdown).await
         }
         Service::Delivery => {
-            let app = triggerline_delivery::App::build(
-                &config.delivery,
-                &config.kafka,
-                control().await?,
-                &mut health,
-            )
-            .await?;
+            let control = control(config).await?;
+            check_topics(kafka, PATIENCE).await?;
+            let app =
+                triggerline_delivery::App::build(&config.delivery, kafka, control, &mut health)
+                    .await?;
             ready(config, health, &shutdown).await?;
             tracing::info!("delivering");
             app.run(shutdown).await
         }
         Service::Storage => {
-            let events = events().await?;
-            let app = triggerline_storage::App::build(&config.storage, &config.kafka, events)?;
+            let events = events(config).await?;
+            check_topics(kafka, PATIENCE).await?;
+            let app = triggerline_storage::App::build(&config.storage, kafka, events)?;
             ready(config, health, &shutdown).await?;
             tracing::info!("storing");
             app.run(shutdown).await
         }
     }
+}
+
+pub(crate) async fn control(config: &Config) -> anyhow::Result<Arc<dyn ControlStore>> {
+    open_control(&config.control.url).await.map_err(|error| at("control.url", error))
+}
+
+pub(crate) async fn events(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
+    open_events(&config.inbox.url).await.map_err(|error| at("inbox.url", error))
 }
 
 async fn ready(
@@ -97,7 +94,7 @@ async fn ready(
 }
 
 /// A store's address that makes no sense is the setting's fault; anything else is the store's.
-pub(crate) fn at(key: &str, error: triggerline_store::StoreError) -> anyhow::Error {
+fn at(key: &str, error: triggerline_store::StoreError) -> anyhow::Error {
     match error {
         triggerline_store::StoreError::Address(why) => ConfigError::key(key, why).into(),
         error => anyhow::Error::new(error).context(format!("setting {key}")),

@@ -6,19 +6,18 @@ use serde_json::json;
 use time::OffsetDateTime;
 use triggerline_gateway::keys::{self, Pepper};
 use triggerline_kafka as kafka;
-use triggerline_store::{ControlStore, open_control, open_events};
+use triggerline_store::ControlStore;
 use triggerline_types::{ApiKey, ApiKeyId, Customer, Scope, truncate_to_millis};
 
 use crate::cli::Output;
 use crate::config::{self, Config};
-use crate::services::at;
+use crate::services::{control, events};
 
 pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
-    let control =
-        open_control(&config.control.url).await.map_err(|error| at("control.url", error))?;
+    let control = control(config).await?;
     control.migrate().await.context("control.url")?;
     println!("The control store is up to date.");
-    let events = open_events(&config.inbox.url).await.map_err(|error| at("inbox.url", error))?;
+    let events = events(config).await?;
     events.migrate().await.context("inbox.url")?;
     println!("The inbox is up to date.");
     Ok(())
@@ -41,8 +40,7 @@ pub(crate) async fn create_customer(
     output: Output,
 ) -> anyhow::Result<()> {
     let pepper = config.pepper()?;
-    let control =
-        open_control(&config.control.url).await.map_err(|error| at("control.url", error))?;
+    let control = control(config).await?;
     let (customer, key) = customer_with_key(&*control, &pepper, name, "live").await?;
     match output {
         Output::Text => {
