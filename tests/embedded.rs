@@ -284,3 +284,42 @@ async fn an_event_over_grpc_arrives_too() -> anyhow::Result<()> {
     assert!(process.terminate().await?.success());
     Ok(())
 }
+
+/// JSON that no number type holds is JSON all the same: who asked for the type alone gets it.
+/// Who looks inside can't be decided about; the record is kept on `events.dlq`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_that_no_selector_can_read_still_goes_to_who_asked_for_its_type()
+-> anyhow::Result<()> {
+    let world = World::empty(BINARY)?;
+    let receiver = Receiver::start().await?;
+    let mut dev = Dev::start(&world).await?;
+    subscribe(&dev.client, &receiver, "looks", "a.b", Some("$.total"), Vec::new()).await?;
+    subscribe(&dev.client, &receiver, "plain", "a.b", None, Vec::new()).await?;
+    wait_until("both subscriptions to be matched", LIMIT, || async {
+        publish(&dev.client, "a.b", "{\"total\": 1}").await.map_err(|error| error.to_string())?;
+        let arrivals = receiver.received();
+        let at = |path| arrivals.iter().any(|one| one.path == path);
+        if at("looks") && at("plain") { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await?;
+    let event = publish(&dev.client, "a.b", "{\"total\": 1e400}").await?;
+    wait_until("the event to be delivered", LIMIT, || async {
+        let answer = dev.client.get(&format!("/v1/events/{event}")).await;
+        // As text: serde_json can't read the payload either.
+        let event = answer.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
+        let event = event.map_err(|error| error.to_string())?;
+        let delivered = event.contains(r#""status":"delivered""#);
+        if delivered && event.contains(r#"{"total": 1e400}"#) { Ok(()) } else { Err(event) }
+    })
+    .await?;
+    let paths: Vec<String> = receiver
+        .received()
+        .into_iter()
+        .filter(|one| one.event_id == Some(event))
+        .map(|one| one.path)
+        .collect();
+    assert_eq!(paths, ["plain"]);
+    let told = dev.process.logged("a record went to events.dlq").await?;
+    assert!(told["cause"].as_str().unwrap().contains("number out of range"), "{told}");
+    Ok(())
+}

@@ -332,3 +332,24 @@ async fn dev_runs_on_real_parts_too() -> anyhow::Result<()> {
     assert!(dev.terminate().await?.success());
     world.tear_down().await
 }
+
+/// PostgreSQL going away stops changes; events go on being accepted, matched and delivered.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn events_go_on_without_postgresql() -> anyhow::Result<()> {
+    let mut world = World::on_real_parts(BINARY).await?;
+    let receiver = Receiver::start().await?;
+    let services = Services::start(&world).await?;
+    let customers = customers(&world, &services.base, &receiver).await?;
+    world.drop_database().await?;
+    let client = &customers[0].client;
+    let answer = client.get("/v1/subscriptions").await?;
+    assert!(answer.status.is_server_error(), "it is gone: {answer:?}");
+    let oracle = Mutex::new(Oracle::default());
+    post(&customers, 0..200, &oracle).await;
+    let oracle = oracle.into_inner()?;
+    assert_eq!(oracle.sent().len(), 200, "every event is acknowledged");
+    judge(&oracle, &receiver).await?;
+    check_inboxes(&customers, &oracle).await?;
+    services.terminate().await
+}

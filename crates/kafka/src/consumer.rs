@@ -1,7 +1,7 @@
 //! Running a handler over topics, many records at a time.
 //!
-//! A **poll thread** of its own asks librdkafka for records and never does anything slow,
-//! so the group keeps its membership however slow the work is. Each record enters its
+//! A **poll thread** of its own asks librdkafka for records and never works on one, so
+//! the group keeps its membership however slow the work is. Each record enters its
 //! partition's [`Lane`] and gets a task of its own, which calls the [`Handler`] until it
 //! has done what the record asks for. A record that no handler can read goes to
 //! `events.dlq`. On shutdown, lanes drain before the consumer leaves its group.
@@ -84,7 +84,10 @@ fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
 
 impl From<ProduceError> for HandlerError {
     fn from(error: ProduceError) -> Self {
-        Self::again(&error)
+        match error {
+            ProduceError::TooLarge => Self::poison(&error),
+            _ => Self::again(&error),
+        }
     }
 }
 

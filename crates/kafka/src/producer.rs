@@ -2,7 +2,7 @@
 //!
 //! A [`Producer`] wraps librdkafka's queue and its thread. Every record takes a *permit*
 //! before it enters the queue and carries a *receipt* through it; when Kafka's report
-//! comes, the receipt is answered and the permit falls free. So the queue can't overflow
+//! comes, the receipt is answered and the permit falls free. So the queue can't overflow by number
 //! (rdkafka's `FutureProducer` sleeps 100 ms when it does), and waiting for all permits is
 //! waiting for all reports (dropping a producer throws its queue away).
 
@@ -28,6 +28,10 @@ const PERMITS: u32 = 50_000;
 /// librdkafka's own bound on what waits, in KiB.
 const QUEUE_KBYTES: &str = "262144";
 
+/// The largest record: a payload of 1 MB with room for headers, or the summary of an event with
+/// more than 20,000 matches. The topics are made to take it too.
+pub(crate) const MAX_RECORD_BYTES: &str = "4000000";
+
 /// Shared freely: all clones are one queue.
 #[derive(Clone)]
 pub struct Producer {
@@ -51,6 +55,9 @@ pub enum ProduceError {
     /// the record is **unknown**.
     #[error("Kafka did not acknowledge the record")]
     Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The record is larger than Kafka takes, now or later; it is not there.
+    #[error("the record is too large for Kafka")]
+    TooLarge,
     /// Kafka or the client refused the record; it is not there.
     #[error("Kafka refused the record")]
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -67,8 +74,7 @@ impl Producer {
             .set("linger.ms", "0.3")
             .set("compression.type", "lz4")
             .set("message.timeout.ms", patience.as_millis().to_string())
-            // Above our own limit of 1 MB a payload, with room for headers.
-            .set("message.max.bytes", "2000000")
+            .set("message.max.bytes", MAX_RECORD_BYTES)
             .set("queue.buffering.max.messages", PERMITS.to_string())
             .set("queue.buffering.max.kbytes", QUEUE_KBYTES)
             // The Java clients' partitioner, so that other producers agree on a key's place.
@@ -120,7 +126,7 @@ impl Producer {
             Err((Rdkafka::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 Err(ProduceError::Full)
             }
-            Err((error, _)) => Err(ProduceError::Refused(error.into())),
+            Err((error, _)) => Err(judge(&error)),
         }
     }
 
@@ -174,9 +180,9 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
 /// A time-out may have happened after the broker wrote the record.
 fn judge(error: &Rdkafka) -> ProduceError {
     match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => ProduceError::TooLarge,
         Some(
-            RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::UnknownTopic
+            RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownPartition
             | RDKafkaErrorCode::TopicAuthorizationFailed

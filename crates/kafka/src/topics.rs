@@ -6,6 +6,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
+use crate::producer::MAX_RECORD_BYTES;
 use crate::{KafkaConfig, KafkaError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,6 +140,7 @@ pub async fn apply(
     let new = missing.iter().map(|name| {
         NewTopic::new(name, settings.partitions, TopicReplication::Fixed(settings.replication))
             .set("retention.ms", &retention)
+            .set("max.message.bytes", MAX_RECORD_BYTES)
     });
     let new: Vec<NewTopic<'_>> = new.collect();
     if new.is_empty() {

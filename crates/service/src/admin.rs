@@ -5,8 +5,8 @@
 //! check. `/startupz` is 200 once the service has been built.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -26,7 +26,7 @@ pub struct AdminConfig {
     pub listen: String,
 }
 
-type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// How old a picture may be before it counts as old; it is refreshed several times a second.
 const OLD: Duration = Duration::from_secs(10);
@@ -35,23 +35,23 @@ const OLD: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct Health {
     started: AtomicBool,
-    checks: Vec<(&'static str, Check)>,
+    checks: Mutex<Vec<(&'static str, Check)>>,
 }
 
 impl Health {
     /// Adds a readiness check. It is called on each request and must not wait.
     pub fn check(
-        &mut self,
+        &self,
         name: &'static str,
         check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) {
-        self.checks.push((name, Box::new(check)));
+        self.checks().push((name, Arc::new(check)));
     }
 
     /// Adds a check of a picture that is refreshed all the time: not ready when it is old.
     /// The service goes on with it all the same.
     pub fn check_age(
-        &mut self,
+        &self,
         name: &'static str,
         age: impl Fn() -> Duration + Send + Sync + 'static,
     ) {
@@ -61,32 +61,36 @@ impl Health {
         });
     }
 
+    /// The service is built: `/startupz` and `/readyz` may say so.
     pub fn started(&self) {
         self.started.store(true, Ordering::Relaxed);
     }
+
+    fn checks(&self) -> MutexGuard<'_, Vec<(&'static str, Check)>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Serves the admin port until `shutdown`; returns the address it got.
+/// Serves the admin port for as long as the process lives, so that it can also be asked while
+/// the service starts and while it drains (from when `draining` is cancelled). Returns the
+/// address it got.
 pub async fn serve(
     config: &AdminConfig,
     health: Arc<Health>,
-    shutdown: CancellationToken,
+    draining: CancellationToken,
 ) -> anyhow::Result<Option<SocketAddr>> {
     if config.listen.is_empty() {
         return Ok(None);
     }
     let listener = bind("admin.listen", &config.listen).await?;
     let address = listener.local_addr()?;
-    let draining = shutdown.clone();
     let router = Router::new()
         .route("/livez", get(|| async { Json(json!({"status": "alive"})) }))
         .route("/startupz", get(startup))
         .route("/readyz", get(move |state| async move { ready(&state, &draining) }))
         .with_state(health);
     tokio::spawn(async move {
-        let served =
-            axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
-        if let Err(error) = served {
+        if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the admin port failed");
         }
     });
@@ -113,8 +117,10 @@ fn ready(
     };
     if draining.is_cancelled() {
         tell("process", Err("draining".to_owned()));
+    } else if !health.started.load(Ordering::Relaxed) {
+        tell("process", Err("starting".to_owned()));
     }
-    for (name, check) in &health.checks {
+    for (name, check) in health.checks().iter() {
         tell(name, check());
     }
     let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -43,7 +43,6 @@ pub fn load<T: DeserializeOwned>(
     let environment = Environment::with_prefix("TRIGGERLINE")
         .prefix_separator("_")
         .separator("__")
-        .try_parsing(true)
         // Variables for tests and tools share the prefix; only those that name a section's
         // key (and so have a `__`) are settings.
         .source(Some(

@@ -8,7 +8,7 @@
 //!   that no event waits for a database.
 //!
 //! The traits state promises, method by method; [`conformance`] holds every backend to
-//! them. Nothing outside this crate names a database driver.
+//! them. No service names a database driver.
 
 pub mod conformance;
 mod control;

@@ -109,7 +109,12 @@ impl World {
         Ok(made["api_key"].as_str().context("no key was printed")?.to_owned())
     }
 
-    /// Drops the database.
+    /// Takes the database away from those who use it.
+    pub async fn drop_database(&mut self) -> anyhow::Result<()> {
+        self.database.take().context("there is no database")?.drop_it().await
+    }
+
+    /// Drops the database, if there is one.
     pub async fn tear_down(self) -> anyhow::Result<()> {
         match self.database {
             Some(database) => database.drop_it().await,

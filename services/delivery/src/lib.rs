@@ -40,7 +40,7 @@ impl App {
         config: &DeliveryConfig,
         kafka: &KafkaConfig,
         control: Arc<dyn ControlStore>,
-        health: &mut Health,
+        health: &Health,
     ) -> anyhow::Result<Self> {
         // Deleted and paused subscriptions matter here too: their state is the answer.
         let (subscriptions, following) =

@@ -12,7 +12,7 @@ use triggerline_types::{CustomerId, Event, EventId, EventType, parse_instant};
 
 use crate::problem::{Kind, Problem};
 
-/// The largest payload, and the largest body, in bytes.
+/// The largest payload, in bytes.
 pub(crate) const MAX_BYTES: usize = 1_000_000;
 /// The deepest nesting of arrays and objects in a payload. Anyone downstream who parses JSON
 /// by recursion can read what we let through.

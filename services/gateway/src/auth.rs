@@ -1,7 +1,7 @@
 //! Who is asking. A key is checked against the control store, and trusted for a moment after.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use moka::future::Cache;
@@ -16,18 +16,57 @@ use crate::problem::{Kind, Problem};
 /// Keys that are remembered at once; beyond this the least used are looked up again.
 const CACHED_KEYS: u64 = 100_000;
 
+/// How long a key that was seen goes on opening the door while the control store is away:
+/// ingest must not stop with it.
+const OUTAGE: Duration = Duration::from_hours(1);
+
 pub(crate) struct Auth {
     control: Arc<dyn ControlStore>,
     pepper: Pepper,
-    /// By hash; `None` for a key that the store doesn't know, so that guessing costs it
-    /// nothing either.
-    cache: Cache<[u8; 32], Option<Arc<ApiKey>>>,
+    /// How long an answer of the store is taken as it is.
+    trust: Duration,
+    /// By hash.
+    cache: Cache<[u8; 32], Seen>,
+}
+
+/// What the store said of a key, and when. `None` for a key that it doesn't know, so that
+/// guessing costs it nothing either.
+#[derive(Clone)]
+struct Seen {
+    key: Option<Arc<ApiKey>>,
+    at: Instant,
 }
 
 impl Auth {
     pub(crate) fn new(control: Arc<dyn ControlStore>, pepper: Pepper, trust: Duration) -> Self {
-        let cache = Cache::builder().max_capacity(CACHED_KEYS).time_to_live(trust).build();
-        Self { control, pepper, cache }
+        let cache = Cache::builder().max_capacity(CACHED_KEYS).time_to_live(OUTAGE).build();
+        Self { control, pepper, trust, cache }
+    }
+
+    async fn look_up(&self, hash: &[u8; 32]) -> Result<Option<Arc<ApiKey>>, Problem> {
+        let seen = self.cache.get(hash).await;
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.at.elapsed() < self.trust) {
+            return Ok(seen.key.clone());
+        }
+        match self.control.api_key(hash).await {
+            Ok(found) => {
+                let key = found.map(Arc::new);
+                self.cache.insert(*hash, Seen { key: key.clone(), at: Instant::now() }).await;
+                Ok(key)
+            }
+            Err(error) => {
+                let Some(key) = seen.and_then(|seen| seen.key) else {
+                    tracing::warn!(%error, "an API key can't be looked up");
+                    let detail = "The API key can't be checked at the moment.";
+                    return Err(Problem::new(Kind::Unavailable, detail));
+                };
+                tracing::debug!(%error, "an API key is taken as it was last seen");
+                // Not asked again for a moment: each ask may wait for a time-out.
+                let seen = Seen { key: Some(Arc::clone(&key)), at: Instant::now() };
+                self.cache.insert(*hash, seen).await;
+                Ok(Some(key))
+            }
+        }
     }
 
     /// The customer on whose behalf a request with these headers may use `scope`.
@@ -38,16 +77,7 @@ impl Auth {
     ) -> Result<CustomerId, Problem> {
         let key = presented(headers).filter(|key| is_well_formed(key)).ok_or_else(unauthorized)?;
         let hash = self.pepper.hash(key);
-        let found = self
-            .cache
-            .try_get_with(hash, async {
-                self.control.api_key(&hash).await.map(|found| found.map(Arc::new))
-            })
-            .await
-            .map_err(|error| {
-                tracing::warn!(%error, "could not look up an API key");
-                Problem::new(Kind::Unavailable, "The API key can't be checked at the moment.")
-            })?;
+        let found = self.look_up(&hash).await?;
         // Unknown, expired and revoked look the same from outside.
         let key = found
             .filter(|key| {

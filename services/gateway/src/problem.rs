@@ -94,7 +94,11 @@ impl Problem {
 
     pub(crate) fn at(kind: Kind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let fault = Fault { pointer: pointer.into(), detail: detail.into() };
-        Self { kind, detail: format!("{} {}", fault.pointer, fault.detail), faults: vec![fault] }
+        Self {
+            kind,
+            detail: format!("{} {}", fault.pointer, fault.detail).trim_start().to_owned(),
+            faults: vec![fault],
+        }
     }
 
     pub(crate) fn not_found() -> Self {
@@ -116,7 +120,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (name, status, title) = self.kind.parts();
         let document = Document {
-            r#type: format!("https://triggerline.dev/errors/{name}"),
+            r#type: format!("urn:triggerline:problem:{name}"),
             title,
             status: status.as_u16(),
             detail: &self.detail,

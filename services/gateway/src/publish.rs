@@ -33,6 +33,10 @@ fn problem(event: &Event, error: &ProduceError) -> Problem {
         ProduceError::Unknown(_) => {
             "Kafka did not acknowledge the event in time. It may or may not have been accepted."
         }
+        ProduceError::TooLarge => {
+            let detail = "The event is too large for Kafka. It was not accepted.";
+            return Problem::new(Kind::TooLarge, detail);
+        }
         ProduceError::Refused(_) => "Kafka refused the event. It was not accepted.",
     };
     Problem::new(Kind::Unavailable, detail)

@@ -39,8 +39,7 @@ impl Handler for Matcher {
         let view = self.subscriptions.of_customer(event.customer_id);
         let live = view.iter().flat_map(|view| view.live());
         let now = truncate_to_millis(OffsetDateTime::now_utc());
-        let routed = route(&event, live, now)
-            .map_err(|error| HandlerError::Poison(format!("the payload: {error}")))?;
+        let routed = route(&event, live, now);
         // All at once: they leave in one batch. Sent again after an error, they carry the
         // same ids.
         let deliveries = routed.deliveries.iter().map(|delivery| async {
@@ -51,6 +50,7 @@ impl Handler for Matcher {
             self.producer.send(&self.attempts, &record).await
         };
         futures::try_join!(try_join_all(deliveries), summary)?;
-        Ok(())
+        // What could be decided is on its way; the rest is kept for a person to look at.
+        routed.undecided.map_or(Ok(()), |cause| Err(HandlerError::Poison(cause)))
     }
 }

@@ -36,7 +36,7 @@ impl App {
         config: &MatcherConfig,
         kafka: &KafkaConfig,
         control: Arc<dyn ControlStore>,
-        health: &mut Health,
+        health: &Health,
     ) -> anyhow::Result<Self> {
         let (subscriptions, following) = Following::start(control, config.refresh, Compiled::of)
             .await

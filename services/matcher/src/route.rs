@@ -35,16 +35,18 @@ impl Compiled {
 pub(crate) struct Routed {
     pub(crate) deliveries: Vec<Delivery>,
     pub(crate) summary: Matched,
+    /// Why some selector could not be held against the payload. Those who asked for the type
+    /// alone are owed the event all the same.
+    pub(crate) undecided: Option<String>,
 }
 
-/// Holds an event against its customer's live subscriptions. An error is the payload's: some
-/// selector needs it and it can't be parsed.
+/// Holds an event against its customer's live subscriptions.
 pub(crate) fn route<'a>(
     event: &Event,
     live: impl IntoIterator<Item = (&'a Subscription, &'a Compiled)>,
     now: OffsetDateTime,
-) -> Result<Routed, serde_json::Error> {
-    let mut payload: Option<Value> = None;
+) -> Routed {
+    let mut payload: Option<Result<Value, serde_json::Error>> = None;
     let mut deliveries = Vec::new();
     let mut owed = Vec::new();
     for (subscription, compiled) in live {
@@ -55,12 +57,10 @@ pub(crate) fn route<'a>(
         }
         if let Some(selector) = &compiled.selector {
             // Parsed at most once, and only if someone looks inside.
-            let payload = match &payload {
-                Some(payload) => payload,
-                None => payload.insert(serde_json::from_slice(&event.payload)?),
-            };
-            if !selector.matches(payload) {
-                continue;
+            let payload = payload.get_or_insert_with(|| serde_json::from_slice(&event.payload));
+            match payload {
+                Ok(payload) if selector.matches(payload) => {}
+                _ => continue,
             }
         }
         let id = DeliveryId::of(event.id, subscription.id);
@@ -79,7 +79,8 @@ pub(crate) fn route<'a>(
         });
     }
     let summary = Matched { event_id: event.id, customer_id: event.customer_id, at: now, owed };
-    Ok(Routed { deliveries, summary })
+    let undecided = payload.and_then(Result::err).map(|error| format!("the payload: {error}"));
+    Routed { deliveries, summary, undecided }
 }
 
 #[cfg(test)]
@@ -126,7 +127,7 @@ mod tests {
         }
     }
 
-    fn routed(event: &Event, subscriptions: &[Subscription]) -> Result<Routed, serde_json::Error> {
+    fn routed(event: &Event, subscriptions: &[Subscription]) -> Routed {
         let compiled: Vec<_> =
             subscriptions.iter().filter_map(|s| Some((s, Compiled::of(s)?))).collect();
         route(event, compiled.iter().map(|(s, c)| (*s, c)), OffsetDateTime::UNIX_EPOCH)
@@ -145,7 +146,7 @@ mod tests {
             ("payment.*", Some("$.order"), false),
         ] {
             let subscription = subscription(ours, event_type, jsonpath);
-            let routed = routed(&event, std::slice::from_ref(&subscription)).unwrap();
+            let routed = routed(&event, std::slice::from_ref(&subscription));
             assert_eq!(routed.deliveries.len(), usize::from(owed), "{event_type} {jsonpath:?}");
             assert_eq!(routed.summary.owed.len(), usize::from(owed));
             for delivery in routed.deliveries {
@@ -161,7 +162,7 @@ mod tests {
     fn another_customers_subscription_is_owed_nothing() {
         let event = event(CustomerId::new(), "order.created", "{}");
         let theirs = subscription(CustomerId::new(), "*", None);
-        assert!(routed(&event, &[theirs]).unwrap().deliveries.is_empty());
+        assert!(routed(&event, &[theirs]).deliveries.is_empty());
     }
 
     #[test]
@@ -174,7 +175,7 @@ mod tests {
             SubscriptionState::Unsubscribed { reason: "410".to_owned() },
         ] {
             let subscription = Subscription { state, ..subscription(ours, "*", None) };
-            assert!(routed(&event, &[subscription]).unwrap().deliveries.is_empty());
+            assert!(routed(&event, &[subscription]).deliveries.is_empty());
         }
     }
 
@@ -182,8 +183,17 @@ mod tests {
     fn a_payload_is_parsed_only_for_who_looks_inside() {
         let ours = CustomerId::new();
         let event = event(ours, "order.created", "1e400");
-        assert!(routed(&event, &[subscription(ours, "*", None)]).is_ok());
-        assert!(routed(&event, &[subscription(ours, "payment.*", Some("$.a"))]).is_ok());
-        assert!(routed(&event, &[subscription(ours, "*", Some("$.a"))]).is_err());
+        let plain = || subscription(ours, "*", None);
+        let looks = |event_type| subscription(ours, event_type, Some("$.a"));
+        for (subscriptions, owed, undecided) in [
+            (vec![plain()], 1, false),
+            (vec![plain(), looks("payment.*")], 1, false),
+            (vec![looks("*"), plain()], 1, true),
+            (vec![looks("*")], 0, true),
+        ] {
+            let routed = routed(&event, &subscriptions);
+            assert_eq!(routed.deliveries.len(), owed);
+            assert_eq!(routed.undecided.is_some(), undecided, "{:?}", routed.undecided);
+        }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Platform {
     pub(crate) control: Arc<dyn ControlStore>,
     pub(crate) pepper: Pepper,
     services: Vec<Running>,
-    admin: CancellationToken,
+    draining: CancellationToken,
     broker: Option<Broker>,
 }
 
@@ -76,21 +76,23 @@ impl Platform {
         control.migrate().await.context("set up the control store")?;
         events.migrate().await.context("set up the inbox")?;
 
-        let mut health = Health::default();
+        let health = Arc::new(Health::default());
+        let draining = CancellationToken::new();
+        admin::serve(&config.admin, Arc::clone(&health), draining.clone()).await?;
         let storage =
             triggerline_storage::App::build(&config.storage, &config.kafka, Arc::clone(&events))?;
         let delivery = triggerline_delivery::App::build(
             &config.delivery,
             &config.kafka,
             Arc::clone(&control),
-            &mut health,
+            &health,
         )
         .await?;
         let matcher = triggerline_matcher::App::build(
             &config.matcher,
             &config.kafka,
             Arc::clone(&control),
-            &mut health,
+            &health,
         )
         .await?;
         let gateway = triggerline_gateway::App::build(
@@ -103,8 +105,6 @@ impl Platform {
         )
         .await?;
         health.started();
-        let admin = CancellationToken::new();
-        admin::serve(&config.admin, Arc::new(health), admin.clone()).await?;
 
         let (http, grpc) = (gateway.http_address()?, gateway.grpc_address()?);
         // In the order in which they are stopped.
@@ -115,7 +115,7 @@ impl Platform {
             running("storage", |stop| storage.run(stop)),
         ];
         let kafka = config.kafka.brokers;
-        Ok(Self { http, grpc, kafka, control, pepper, services, admin, broker })
+        Ok(Self { http, grpc, kafka, control, pepper, services, draining, broker })
     }
 
     /// Waits for `shutdown`, or for a service that ends by itself, which is an error.
@@ -135,6 +135,7 @@ impl Platform {
 
     /// Stops one after the other, each finishing what it has begun.
     pub(crate) async fn stop(self) {
+        self.draining.cancel();
         for Running { name, stop, task } in self.services {
             stop.cancel();
             // One that has ended already was told of by `run_until`.
@@ -147,7 +148,6 @@ impl Platform {
                 Err(error) => tracing::error!(name, %error, "stopping"),
             }
         }
-        self.admin.cancel();
         if let Some(broker) = self.broker {
             broker.stop().await;
         }

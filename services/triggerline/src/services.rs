@@ -24,8 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()> {
     telemetry::init(&config.log)?;
     let shutdown = signals::shutdown()?;
-    let mut health = Health::default();
     let kafka = &config.kafka;
+    let health = Arc::new(Health::default());
+    if let Some(address) =
+        admin::serve(&config.admin, Arc::clone(&health), shutdown.clone()).await?
+    {
+        tracing::debug!(%address, "the admin port");
+    }
     // In each: what the settings alone can tell is told before anything is waited for.
     match service {
         Service::Gateway => {
@@ -38,16 +43,16 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
                 triggerline_gateway::App::build(gateway, kafka, pepper, reach, control, events)
                     .await?;
             let (http, grpc) = (app.http_address()?, app.grpc_address()?);
-            ready(config, health, &shutdown).await?;
+            health.started();
             tracing::info!(%http, %grpc, "serving");
             app.run(shutdown).await
         }
         Service::Matcher => {
             let control = control(config).await?;
             check_topics(kafka, PATIENCE).await?;
-            let app = triggerline_matcher::App::build(&config.matcher, kafka, control, &mut health)
-                .await?;
-            ready(config, health, &shutdown).await?;
+            let app =
+                triggerline_matcher::App::build(&config.matcher, kafka, control, &health).await?;
+            health.started();
             tracing::info!("matching");
             app.run(shutdown).await
         }
@@ -55,9 +60,8 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
             let control = control(config).await?;
             check_topics(kafka, PATIENCE).await?;
             let app =
-                triggerline_delivery::App::build(&config.delivery, kafka, control, &mut health)
-                    .await?;
-            ready(config, health, &shutdown).await?;
+                triggerline_delivery::App::build(&config.delivery, kafka, control, &health).await?;
+            health.started();
             tracing::info!("delivering");
             app.run(shutdown).await
         }
@@ -65,7 +69,7 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
             let events = events(config).await?;
             check_topics(kafka, PATIENCE).await?;
             let app = triggerline_storage::App::build(&config.storage, kafka, events)?;
-            ready(config, health, &shutdown).await?;
+            health.started();
             tracing::info!("storing");
             app.run(shutdown).await
         }
@@ -78,19 +82,6 @@ pub(crate) async fn control(config: &Config) -> anyhow::Result<Arc<dyn ControlSt
 
 pub(crate) async fn events(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
     open_events(&config.inbox.url).await.map_err(|error| at("inbox.url", error))
-}
-
-async fn ready(
-    config: &Config,
-    health: Health,
-    shutdown: &tokio_util::sync::CancellationToken,
-) -> anyhow::Result<()> {
-    health.started();
-    let address = admin::serve(&config.admin, Arc::new(health), shutdown.clone()).await?;
-    if let Some(address) = address {
-        tracing::debug!(%address, "the admin port");
-    }
-    Ok(())
 }
 
 /// A store's address that makes no sense is the setting's fault; anything else is the store's.

@@ -43,15 +43,15 @@ pub(crate) struct Row {
 const TABLE: [Row; 5] = [
     Row {
         name: "kafka",
-        port: Port { number: 39092, variable: "TRIGGERLINE_KAFKA_PORT" },
-        internal: Some(Port { number: 39093, variable: "TRIGGERLINE_KAFKA_CONTROLLER_PORT" }),
+        port: Port { number: 29092, variable: "TRIGGERLINE_KAFKA_PORT" },
+        internal: Some(Port { number: 29093, variable: "TRIGGERLINE_KAFKA_CONTROLLER_PORT" }),
         test_variable: "TRIGGERLINE_TEST_KAFKA",
         address: "127.0.0.1:{port}",
         compose: "kafka",
     },
     Row {
         name: "postgres",
-        port: Port { number: 35432, variable: "TRIGGERLINE_POSTGRES_PORT" },
+        port: Port { number: 25432, variable: "TRIGGERLINE_POSTGRES_PORT" },
         internal: None,
         test_variable: "TRIGGERLINE_TEST_POSTGRES",
         // A superuser: each test creates a database of its own.
@@ -60,7 +60,7 @@ const TABLE: [Row; 5] = [
     },
     Row {
         name: "redis",
-        port: Port { number: 36379, variable: "TRIGGERLINE_REDIS_PORT" },
+        port: Port { number: 26379, variable: "TRIGGERLINE_REDIS_PORT" },
         internal: None,
         test_variable: "TRIGGERLINE_TEST_REDIS",
         address: "redis://127.0.0.1:{port}",
@@ -68,7 +68,7 @@ const TABLE: [Row; 5] = [
     },
     Row {
         name: "dynamodb",
-        port: Port { number: 38000, variable: "TRIGGERLINE_DYNAMODB_PORT" },
+        port: Port { number: 28000, variable: "TRIGGERLINE_DYNAMODB_PORT" },
         internal: None,
         test_variable: "TRIGGERLINE_TEST_DYNAMODB",
         address: "http://127.0.0.1:{port}",
@@ -76,8 +76,8 @@ const TABLE: [Row; 5] = [
     },
     Row {
         name: "cassandra",
-        port: Port { number: 39042, variable: "TRIGGERLINE_CASSANDRA_PORT" },
-        internal: Some(Port { number: 37000, variable: "TRIGGERLINE_CASSANDRA_STORAGE_PORT" }),
+        port: Port { number: 29042, variable: "TRIGGERLINE_CASSANDRA_PORT" },
+        internal: Some(Port { number: 27000, variable: "TRIGGERLINE_CASSANDRA_STORAGE_PORT" }),
         test_variable: "TRIGGERLINE_TEST_CASSANDRA",
         address: "127.0.0.1:{port}",
         compose: "scylla", // the same CQL; ScyllaDB comes as a container, Cassandra from Maven
