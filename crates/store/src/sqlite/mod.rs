@@ -120,20 +120,24 @@ impl Lite {
         let done = tokio::task::spawn_blocking(move || {
             let connection = lock(&writer);
             futures::executor::block_on(async {
+                if !connection.is_autocommit() {
+                    // What was under way when the last user panicked.
+                    connection.execute("ROLLBACK", ()).await?;
+                }
                 // Immediate: a transaction that reads first and writes later could find that
                 // another process wrote in between.
                 connection.execute("BEGIN IMMEDIATE", ()).await?;
-                match work(&connection).await {
-                    Ok(result) => {
-                        connection.execute("COMMIT", ()).await?;
-                        Ok(result)
-                    }
-                    Err(fault) => {
-                        // SQLite may have rolled back by itself; then this one fails.
-                        let _ = connection.execute("ROLLBACK", ()).await;
-                        Err(fault)
-                    }
+                let committed = async {
+                    let result = work(&connection).await?;
+                    connection.execute("COMMIT", ()).await?;
+                    Ok(result)
+                };
+                let committed = committed.await;
+                if committed.is_err() {
+                    // SQLite may have rolled back by itself; then this one fails, to no harm.
+                    let _ = connection.execute("ROLLBACK", ()).await;
                 }
+                committed
             })
             .map_err(|fault: Fault| fault.into_store_error(operation))
         });
