@@ -125,6 +125,13 @@ async fn bad_input_is_answered_with_what_is_wrong() -> anyhow::Result<()> {
         (&client, r#"{"payload":{}}"#, StatusCode::BAD_REQUEST, "event_type"),
         (&client, r#"{"event_type":"a b","payload":1}"#, StatusCode::BAD_REQUEST, "/event_type"),
         (&client, &large, StatusCode::PAYLOAD_TOO_LARGE, "at most"),
+        // In UTC this is in the year 10000, which RFC 3339 can't write.
+        (
+            &client,
+            r#"{"event_type":"a","payload":1,"occurred_at":"9999-12-31T23:59:59-01:00"}"#,
+            StatusCode::BAD_REQUEST,
+            "/occurred_at",
+        ),
         (&nobody, "{}", StatusCode::UNAUTHORIZED, "valid key"),
         (&guessed, "{}", StatusCode::UNAUTHORIZED, "valid key"),
     ] {
@@ -321,5 +328,54 @@ async fn a_payload_that_no_selector_can_read_still_goes_to_who_asked_for_its_typ
     assert_eq!(paths, ["plain"]);
     let told = dev.process.logged("a record went to events.dlq").await?;
     assert!(told["cause"].as_str().unwrap().contains("number out of range"), "{told}");
+    Ok(())
+}
+
+/// The status is the answer: a body that never ends doesn't make it a failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_holds_its_body_back_has_answered_all_the_same() -> anyhow::Result<()> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/", listener.local_addr()?);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4_096];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nstart").await;
+            held.push(stream);
+        }
+    });
+    let mut world = World::empty(BINARY)?;
+    world.set("TRIGGERLINE_DELIVERY__TIMEOUT", "1s");
+    let Dev { client, process, .. } = Dev::start(&world).await?;
+    let body = json!({"workflow_id": "w", "delivery": {"url": url}});
+    client.post("/v1/subscriptions", body.to_string()).await?.expect(StatusCode::CREATED)?;
+    let deliveries = wait_until("an event to be delivered", LIMIT, || async {
+        publish(&client, "a.b", "1").await.map_err(|error| error.to_string())?;
+        let page = client.get("/v1/inbox?status=delivered").await;
+        let page = page.and_then(|page| page.json()).map_err(|error| error.to_string())?;
+        let id = page["data"][0]["event_id"].as_str().ok_or("none is")?;
+        let answer = client.get(&format!("/v1/events/{id}/deliveries")).await;
+        answer.and_then(|answer| answer.json()).map_err(|error| error.to_string())
+    })
+    .await?;
+    let attempt = &deliveries["data"][0]["attempts"][0];
+    assert_eq!(attempt["response_status"], 200, "{attempt}");
+    assert_eq!(attempt["response_excerpt"], "start", "{attempt}");
+    assert!(process.terminate().await?.success());
+    Ok(())
+}
+
+/// A service that would wait for ever on a file without tables says what to do instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_does_not_start_on_an_inbox_without_tables() -> anyhow::Result<()> {
+    let mut world = World::empty(BINARY)?;
+    let inbox = format!("sqlite:{}", world.folder.path().join("empty.db").display());
+    world.set("TRIGGERLINE_INBOX__URL", &inbox);
+    let output = world.output(&["storage"]).await?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("triggerline migrate"), "{told}");
     Ok(())
 }

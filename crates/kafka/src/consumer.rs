@@ -225,6 +225,9 @@ impl<H: Handler> Poller<H> {
     fn run(self) -> Result<(), KafkaError> {
         let mut last_error = None;
         while !self.shutdown.is_cancelled() {
+            if self.dead_letters.has_failed() {
+                return Err(KafkaError::new("produce to Kafka", "the producer can't go on"));
+            }
             match self.client.poll(Duration::from_millis(100)) {
                 None => {}
                 Some(Ok(message)) => {
@@ -386,8 +389,19 @@ impl<H: Handler> Work<H> {
             offset: self.consumed.offset,
         };
         let now = OffsetDateTime::now_utc();
-        let dead = dead_record::encode(&self.consumed.record, origin, self.group, cause, now);
-        self.dead_letters.send(&self.dead_letter_topic, &dead).await?;
+        let cause = start_of(cause);
+        let encode = |record| dead_record::encode(record, origin, self.group, cause, now);
+        let dead = encode(&self.consumed.record);
+        match self.dead_letters.send(&self.dead_letter_topic, &dead).await {
+            // Where it stood and what is wrong with it are told at least.
+            Err(ProduceError::TooLarge) => {
+                let stub = encode(&Record::default());
+                self.dead_letters.send(&self.dead_letter_topic, &stub).await?;
+            }
+            result => {
+                result?;
+            }
+        }
         tracing::warn!(group = self.group, at = %self, cause, "a record went to events.dlq");
         Ok(())
     }
@@ -406,6 +420,11 @@ fn told(panic: &(dyn std::any::Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message")
+}
+
+/// A cause may quote what was found; this much of it is enough to tell.
+fn start_of(cause: &str) -> &str {
+    &cause[..cause.floor_char_boundary(1_024)]
 }
 
 /// 100 ms, doubled each time up to 5 s, and up to half as much again at random, so that a

@@ -18,6 +18,7 @@ use rdkafka::producer::{
     ThreadedProducer,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
 use triggerline_wire::Record;
 
 use crate::{KafkaConfig, KafkaError};
@@ -37,6 +38,7 @@ pub(crate) const MAX_RECORD_BYTES: &str = "4000000";
 pub struct Producer {
     inner: Arc<ThreadedProducer<Reports>>,
     permits: Arc<Semaphore>,
+    fatal: CancellationToken,
 }
 
 /// Where a record came to stand, in all in-sync replicas.
@@ -66,6 +68,7 @@ pub enum ProduceError {
 impl Producer {
     /// `patience`: how long a record may wait for acknowledgement before it counts as unknown.
     pub fn new(config: &KafkaConfig, role: &str, patience: Duration) -> Result<Self, KafkaError> {
+        let fatal = CancellationToken::new();
         let inner = config
             .client(role)
             .set("acks", "all")
@@ -79,9 +82,23 @@ impl Producer {
             .set("queue.buffering.max.kbytes", QUEUE_KBYTES)
             // The Java clients' partitioner, so that other producers agree on a key's place.
             .set("partitioner", "murmur2_random")
-            .create_with_context(Reports { role: role.to_owned() })
+            .create_with_context(Reports { role: role.to_owned(), fatal: fatal.clone() })
             .map_err(|error| KafkaError::new("set up the Kafka producer", error))?;
-        Ok(Self { inner: Arc::new(inner), permits: Arc::new(Semaphore::new(PERMITS as usize)) })
+        Ok(Self {
+            inner: Arc::new(inner),
+            permits: Arc::new(Semaphore::new(PERMITS as usize)),
+            fatal,
+        })
+    }
+
+    /// Resolves when the client can't go on (librdkafka calls that fatal, such as a sequence that
+    /// the broker no longer knows): every later record would fail, so the process should end.
+    pub async fn failed(&self) {
+        self.fatal.cancelled().await;
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.fatal.is_cancelled()
     }
 
     /// Waits for room, hands the record over and waits until all in-sync replicas have it.
@@ -152,6 +169,7 @@ struct Receipt {
 /// Answers receipts, on librdkafka's thread.
 struct Reports {
     role: String,
+    fatal: CancellationToken,
 }
 
 impl ClientContext for Reports {
@@ -160,6 +178,10 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: Rdkafka, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            tracing::error!(role = self.role, %error, reason, "the Kafka producer can't go on");
+            return self.fatal.cancel();
+        }
         tracing::warn!(role = self.role, %error, reason, "Kafka client");
     }
 }

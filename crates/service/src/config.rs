@@ -46,7 +46,10 @@ pub fn load<T: DeserializeOwned>(
         // Variables for tests and tools share the prefix; only those that name a section's
         // key (and so have a `__`) are settings.
         .source(Some(
-            std::env::vars()
+            std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
                 .filter(|(name, _)| name.starts_with("TRIGGERLINE_") && name.contains("__"))
                 .collect(),
         ));

@@ -40,6 +40,8 @@ impl PostgresControl {
         let mut config = tokio_postgres::Config::from_str(url)
             .map_err(|error| StoreError::Address(format!("is not a PostgreSQL URL: {error}")))?;
         config.connect_timeout(PATIENCE);
+        // A server that went silent is given up by the kernel, not waited for.
+        config.tcp_user_timeout(PATIENCE);
         config.application_name("triggerline");
         config.options(format!("-c statement_timeout={}", PATIENCE.as_millis()));
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };

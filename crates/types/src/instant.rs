@@ -14,10 +14,20 @@ pub fn format_instant(instant: OffsetDateTime) -> String {
     instant.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_else(|_| instant.to_string())
 }
 
-/// Any RFC 3339 instant, at any offset; kept to the millisecond.
-pub fn parse_instant(text: &str) -> Result<OffsetDateTime, time::error::Parse> {
-    OffsetDateTime::parse(text, &Rfc3339)
-        .map(|instant| truncate_to_millis(instant.to_offset(time::UtcOffset::UTC)))
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an instant in RFC 3339, from the year 0000 to 9999 in UTC")]
+pub struct InvalidInstant;
+
+/// Any RFC 3339 instant, at any offset; kept to the millisecond. What [`format_instant`] could
+/// not write again is refused.
+pub fn parse_instant(text: &str) -> Result<OffsetDateTime, InvalidInstant> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().and_then(check_instant).ok_or(InvalidInstant)
+}
+
+/// The instant in UTC, to the millisecond; `None` outside of the years that RFC 3339 can write.
+pub fn check_instant(instant: OffsetDateTime) -> Option<OffsetDateTime> {
+    let utc = instant.checked_to_offset(time::UtcOffset::UTC)?;
+    (0..=9999).contains(&utc.year()).then(|| truncate_to_millis(utc))
 }
 
 /// The same instant without what is finer than a millisecond.
@@ -42,6 +52,18 @@ mod tests {
             ("2026-11-23T15:05:07.123999+02:00", "2026-11-23T13:05:07.123Z"),
         ] {
             assert_eq!(format_instant(parse_instant(given).unwrap()), kept, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_written_again_is_refused() {
+        for text in
+            ["9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00", "yesterday", "2026-11-23"]
+        {
+            assert_eq!(parse_instant(text), Err(InvalidInstant), "{text}");
+        }
+        for text in ["9999-12-31T23:59:59.999Z", "0000-01-01T00:00:00.000Z"] {
+            assert_eq!(format_instant(parse_instant(text).unwrap()), text);
         }
     }
 

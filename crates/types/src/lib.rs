@@ -26,7 +26,9 @@ pub use delivery::{Attempt, Delivery, Fact, Matched, Outcome, Owed, Response};
 pub use event::Event;
 pub use event_type::{EventType, EventTypePattern, InvalidEventType};
 pub use id::{ApiKeyId, CustomerId, DeliveryId, EventId, SubscriptionId};
-pub use instant::{format_instant, millis, parse_instant, truncate_to_millis};
+pub use instant::{
+    InvalidInstant, check_instant, format_instant, millis, parse_instant, truncate_to_millis,
+};
 pub use secret::{InvalidSecret, Secret};
 pub use status::{DeliveryState, EventStatus};
 pub use subscription::{Endpoint, Revision, Subscription, SubscriptionState};

@@ -70,19 +70,20 @@ impl Deliverer {
         &self,
         delivery: &Delivery,
     ) -> Result<Option<Subscription>, HandlerError> {
+        // Another customer's subscription is none (a record that was put there by hand).
+        let ours = |found: &Subscription| found.customer_id == delivery.event.customer_id;
         let known = || {
             let entry = self.subscriptions.subscription(delivery.subscription_id)?;
             let known = &entry.subscription;
-            // Another customer's subscription is none (a record that was put there by hand).
-            (known.customer_id == delivery.event.customer_id
-                && known.revision >= delivery.subscription_revision)
-                .then(|| known.clone())
+            (ours(known) && known.revision >= delivery.subscription_revision).then(|| known.clone())
         };
         if let Some(subscription) = known() {
             return Ok(Some(subscription));
         }
         self.subscriptions.catch_up().await.map_err(|error| HandlerError::again(&error))?;
-        Ok(known())
+        // A store that was restored from a backup may know an older revision: that one counts.
+        let entry = self.subscriptions.subscription(delivery.subscription_id);
+        Ok(entry.map(|entry| entry.subscription.clone()).filter(ours))
     }
 
     async fn attempt(&self, delivery: &Delivery, subscription: Option<&Subscription>) -> Attempted {
@@ -119,8 +120,8 @@ impl Deliverer {
     }
 
     /// Writes down what came of it: the attempt, and what is left to do.
-    async fn settle(&self, delivery: &Delivery, attempted: Attempted) -> Result<(), HandlerError> {
-        let Attempted { started_at, latency, response, decision } = attempted;
+    async fn settle(&self, delivery: &Delivery, attempted: &Attempted) -> Result<(), HandlerError> {
+        let Attempted { started_at, latency, response, decision } = attempted.clone();
         if decision.unsubscribe {
             let reason = "the receiver answered 410 Gone".to_owned();
             let state = SubscriptionState::Unsubscribed { reason };
@@ -186,7 +187,11 @@ fn rest(delivery: &Delivery, outcome: &Outcome) -> Option<(Topic, wire::Record)>
     }
 }
 
+/// Between two tries to write down what came of a request.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// A request that was made, or that there was no reason to make, and what it means.
+#[derive(Clone)]
 struct Attempted {
     started_at: OffsetDateTime,
     latency: Duration,
@@ -202,7 +207,19 @@ impl Handler for Deliverer {
         }
         let subscription = self.subscription(&delivery).await?;
         let attempted = self.attempt(&delivery, subscription.as_ref()).await;
-        self.settle(&delivery, attempted).await
+        // The request was made: it is not made again because Kafka won't take note of it now.
+        loop {
+            match self.settle(&delivery, &attempted).await {
+                Err(HandlerError::Again(reason)) => {
+                    tracing::debug!(delivery = %delivery.id, reason, "settling again");
+                }
+                result => return result,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = stop.asked() => return Err(HandlerError::Stopped),
+            }
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use time::OffsetDateTime;
+use tokio::time::{Instant, timeout_at};
 use triggerline_guard::{Reach, check_url, is_allowed};
 use triggerline_types::{Delivery, Endpoint, Response, format_instant};
 use triggerline_wire::webhook;
@@ -75,19 +76,17 @@ impl Sender {
             },
             Err(refused) => return not_sent(format!("the URL {refused}")),
         };
-        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
-            Ok(sent) => sent,
-            Err(_) => failed(format!("no answer within {} ms", self.timeout.as_millis())),
-        }
-    }
-
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Sent {
-        let response = match self.client.request(request).await {
-            Ok(response) => response,
-            Err(error) => return from_error(&error),
+        let deadline = Instant::now() + self.timeout;
+        let response = match timeout_at(deadline, self.client.request(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return from_error(&error),
+            Err(_) => return failed(format!("no answer within {} ms", self.timeout.as_millis())),
         };
         let (head, body) = response.into_parts();
-        let excerpt = read(body).await;
+        // The status is the answer, whatever becomes of the body.
+        let mut excerpt = Vec::new();
+        let _ = timeout_at(deadline, read(body, &mut excerpt)).await;
+        let excerpt = String::from_utf8_lossy(&excerpt).into_owned();
         Sent {
             retry_after: retry_after(&head.headers),
             response: Response::Answered { status: head.status.as_u16(), excerpt },
@@ -139,8 +138,7 @@ fn percent_encoded(text: &str) -> String {
 }
 
 /// The start of a body. A body that breaks off or is too long is still an answer.
-async fn read(mut body: Incoming) -> String {
-    let mut kept = Vec::new();
+async fn read(mut body: Incoming, kept: &mut Vec<u8>) {
     let mut read = 0;
     while let Some(Ok(frame)) = body.frame().await {
         let Some(data) = frame.data_ref() else {
@@ -153,7 +151,6 @@ async fn read(mut body: Incoming) -> String {
             break;
         }
     }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// `Retry-After` in seconds (RFC 9110 §10.2.3). As a date it is left to our own schedule.

@@ -34,7 +34,10 @@ pub(crate) struct Auth {
 #[derive(Clone)]
 struct Seen {
     key: Option<Arc<ApiKey>>,
+    /// When the store said so.
     at: Instant,
+    /// When it was last asked, with or without success.
+    asked: Instant,
 }
 
 impl Auth {
@@ -45,26 +48,28 @@ impl Auth {
 
     async fn look_up(&self, hash: &[u8; 32]) -> Result<Option<Arc<ApiKey>>, Problem> {
         let seen = self.cache.get(hash).await;
-        if let Some(seen) = seen.as_ref().filter(|seen| seen.at.elapsed() < self.trust) {
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.asked.elapsed() < self.trust) {
             return Ok(seen.key.clone());
         }
         match self.control.api_key(hash).await {
             Ok(found) => {
                 let key = found.map(Arc::new);
-                self.cache.insert(*hash, Seen { key: key.clone(), at: Instant::now() }).await;
+                let now = Instant::now();
+                self.cache.insert(*hash, Seen { key: key.clone(), at: now, asked: now }).await;
                 Ok(key)
             }
             Err(error) => {
-                let Some(key) = seen.and_then(|seen| seen.key) else {
+                let seen = seen.filter(|seen| seen.at.elapsed() < OUTAGE && seen.key.is_some());
+                let Some(seen) = seen else {
                     tracing::warn!(%error, "an API key can't be looked up");
                     let detail = "The API key can't be checked at the moment.";
                     return Err(Problem::new(Kind::Unavailable, detail));
                 };
                 tracing::debug!(%error, "an API key is taken as it was last seen");
                 // Not asked again for a moment: each ask may wait for a time-out.
-                let seen = Seen { key: Some(Arc::clone(&key)), at: Instant::now() };
-                self.cache.insert(*hash, seen).await;
-                Ok(Some(key))
+                let key = seen.key.clone();
+                self.cache.insert(*hash, Seen { asked: Instant::now(), ..seen }).await;
+                Ok(key)
             }
         }
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
-use triggerline_types::{EventId, Scope, millis, truncate_to_millis};
+use triggerline_types::{EventId, Scope, check_instant, millis, truncate_to_millis};
 use triggerline_wire::proto::events_server::{Events, EventsServer};
 use triggerline_wire::proto::{PublishRequest, PublishResponse};
 
@@ -88,5 +88,5 @@ fn to_timestamp(instant: OffsetDateTime) -> prost_types::Timestamp {
 fn from_timestamp(timestamp: &prost_types::Timestamp) -> Option<OffsetDateTime> {
     let nanos = u32::try_from(timestamp.nanos).ok()?;
     let instant = OffsetDateTime::from_unix_timestamp(timestamp.seconds).ok()?;
-    instant.replace_nanosecond(nanos).ok().map(truncate_to_millis)
+    instant.replace_nanosecond(nanos).ok().and_then(check_instant)
 }

@@ -105,6 +105,7 @@ impl App {
         };
         let result = tokio::select! {
             result = served => result,
+            () = producer.failed() => return Err(anyhow::anyhow!("the Kafka producer can't go on")),
             () = bounded => {
                 tracing::warn!("some requests were still being answered when time ran out");
                 Ok(())

@@ -49,7 +49,7 @@ async fn run(
                     let _ = answer.send(Ok(()));
                 }
             }
-            Err(error @ StoreError::Unavailable { .. }) => {
+            Err(error) if !matches!(error, StoreError::Failed { .. }) => {
                 for answer in answers {
                     let _ = answer.send(Err(HandlerError::again(&error)));
                 }
@@ -67,7 +67,8 @@ async fn run(
 async fn keep_one(store: &dyn EventStore, fact: &Fact) -> Result<(), HandlerError> {
     match store.apply(std::slice::from_ref(fact)).await {
         Ok(()) => Ok(()),
-        Err(error @ StoreError::Unavailable { .. }) => Err(HandlerError::again(&error)),
-        Err(error) => Err(HandlerError::poison(&error)),
+        // The store's last word on this one fact.
+        Err(error @ StoreError::Failed { .. }) => Err(HandlerError::poison(&error)),
+        Err(error) => Err(HandlerError::again(&error)),
     }
 }

@@ -182,10 +182,14 @@ pub(crate) fn secret_file(path: &Path, make: impl FnOnce() -> String) -> anyhow:
         return text.with_context(|| format!("read {}", path.display()));
     }
     let text = make();
-    let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = opened.with_context(|| format!("create {}", path.display()))?;
+    // Written aside first, so that it is either whole or not there.
+    let aside = path.with_extension("new");
+    let opened =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside);
+    let mut file = opened.with_context(|| format!("create {}", aside.display()))?;
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&aside, path))
         .with_context(|| format!("write {}", path.display()))?;
     Ok(text)
 }

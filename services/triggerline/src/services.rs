@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use triggerline_kafka::check_topics;
 use triggerline_service::admin::{self, Health};
 use triggerline_service::{ConfigError, signals, telemetry};
 use triggerline_store::{ControlStore, EventStore, open_control, open_events};
+use triggerline_types::{CustomerId, EventId};
 
 use crate::config::Config;
 
@@ -35,7 +37,7 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
     match service {
         Service::Gateway => {
             let pepper = config.pepper()?;
-            let (control, events) = (control(config).await?, events(config).await?);
+            let (control, events) = (control(config).await?, migrated_events(config).await?);
             check_topics(kafka, PATIENCE).await?;
             let reach = config.delivery.reach();
             let gateway = &config.gateway;
@@ -66,7 +68,7 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
             app.run(shutdown).await
         }
         Service::Storage => {
-            let events = events(config).await?;
+            let events = migrated_events(config).await?;
             check_topics(kafka, PATIENCE).await?;
             let app = triggerline_storage::App::build(&config.storage, kafka, events)?;
             health.started();
@@ -82,6 +84,16 @@ pub(crate) async fn control(config: &Config) -> anyhow::Result<Arc<dyn ControlSt
 
 pub(crate) async fn events(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
     open_events(&config.inbox.url).await.map_err(|error| at("inbox.url", error))
+}
+
+/// An inbox that has its tables: a service must not start on an empty file and wait for ever.
+async fn migrated_events(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
+    let events = events(config).await?;
+    let asked = events.event(CustomerId::new(), EventId::new()).await;
+    asked.with_context(|| {
+        format!("setting inbox.url: {} is not set up; run `triggerline migrate`", config.inbox.url)
+    })?;
+    Ok(events)
 }
 
 /// A store's address that makes no sense is the setting's fault; anything else is the store's.

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libsql::{Builder, Connection, Database};
+use tokio::sync::Semaphore;
 
 use crate::StoreError;
 
@@ -27,7 +28,11 @@ struct Lite {
     writer: Arc<Mutex<Connection>>,
     /// Idle readers; as many as have ever been needed at once.
     readers: Arc<Mutex<Vec<Connection>>>,
+    /// Bounds them: each is two open files.
+    reading: Semaphore,
 }
+
+const READERS: usize = 16;
 
 /// What can go wrong inside a statement.
 #[derive(Debug)]
@@ -52,17 +57,18 @@ impl Fault {
     }
 
     fn into_store_error(self, operation: &'static str) -> StoreError {
-        // The primary result codes (sqlite.org/rescode.html) of a file that is busy or that
-        // can't be reached now: BUSY, LOCKED, NOMEM, IOERR, FULL, CANTOPEN.
-        const PASSING: [i32; 6] = [5, 6, 7, 10, 13, 14];
+        // The primary result codes (sqlite.org/rescode.html) that what was asked for is to blame
+        // for: TOOBIG, CONSTRAINT, MISMATCH, RANGE. All others are the file's or its set-up's,
+        // and may be mended: a missing table must not cost anyone's record.
+        const OURS: [i32; 4] = [18, 19, 20, 25];
         match self {
             Self::Row { table, what } => StoreError::Unreadable { operation, table, what },
             Self::Sql(error @ libsql::Error::SqliteFailure(code, _))
-                if PASSING.contains(&(code & 0xff)) =>
+                if OURS.contains(&(code & 0xff)) =>
             {
-                StoreError::Unavailable { operation, source: error.into() }
+                StoreError::Failed { operation, source: error.into() }
             }
-            Self::Sql(error) => StoreError::Failed { operation, source: error.into() },
+            Self::Sql(error) => StoreError::Unavailable { operation, source: error.into() },
         }
     }
 }
@@ -90,6 +96,7 @@ impl Lite {
             database: Arc::new(database),
             writer: Arc::new(Mutex::new(writer)),
             readers: Arc::default(),
+            reading: Semaphore::new(READERS),
         })
     }
 
@@ -150,6 +157,7 @@ impl Lite {
         operation: &'static str,
         work: impl AsyncFnOnce(&Connection) -> Result<R, Fault> + Send + 'static,
     ) -> Result<R, StoreError> {
+        let _reading = self.reading.acquire().await;
         let (database, readers) = (Arc::clone(&self.database), Arc::clone(&self.readers));
         let done = tokio::task::spawn_blocking(move || {
             let idle = lock(&readers).pop();

@@ -23,6 +23,8 @@ use crate::problem::{Kind, Problem};
 const MAX_EVENT_TYPES: usize = 100;
 /// The longest workflow id, in bytes.
 const MAX_WORKFLOW_BYTES: usize = 255;
+/// The longest URL, in bytes.
+const MAX_URL_BYTES: usize = 2_048;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,8 +135,12 @@ fn read(body: &[u8], customer_id: CustomerId, reach: Reach) -> Result<NewSubscri
         };
         Problem::at(Kind::MalformedBody, pointer, error.inner().to_string())
     })?;
-    if body.workflow_id.is_empty() || body.workflow_id.len() > MAX_WORKFLOW_BYTES {
-        let detail = format!("is 1 to {MAX_WORKFLOW_BYTES} bytes long");
+    json.end().map_err(|error| Problem::at(Kind::MalformedBody, "", error.to_string()))?;
+    if body.workflow_id.is_empty()
+        || body.workflow_id.len() > MAX_WORKFLOW_BYTES
+        || body.workflow_id.chars().any(char::is_control)
+    {
+        let detail = format!("is 1 to {MAX_WORKFLOW_BYTES} bytes long, without control characters");
         return Err(Problem::field("/workflow_id", detail));
     }
     if body.event_types.len() > MAX_EVENT_TYPES {
@@ -155,7 +161,11 @@ fn read(body: &[u8], customer_id: CustomerId, reach: Reach) -> Result<NewSubscri
             Problem::at(Kind::InvalidSelector, "/selector/jsonpath", error.to_string())
         })?;
     }
-    check_url(&body.delivery.url, reach)
+    if body.delivery.url.len() > MAX_URL_BYTES {
+        let detail = format!("is at most {MAX_URL_BYTES} bytes long");
+        return Err(Problem::field("/delivery/url", detail));
+    }
+    let url = check_url(&body.delivery.url, reach)
         .map_err(|refused| Problem::field("/delivery/url", refused.to_string()))?;
     let secret = match body.delivery.secret {
         Some(text) => Secret::parse(&text)
@@ -167,7 +177,7 @@ fn read(body: &[u8], customer_id: CustomerId, reach: Reach) -> Result<NewSubscri
         workflow_id: body.workflow_id,
         event_types,
         jsonpath: body.selector.jsonpath,
-        endpoint: Endpoint { url: body.delivery.url, secret },
+        endpoint: Endpoint { url: url.into(), secret },
     })
 }
 
