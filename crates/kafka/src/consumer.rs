@@ -291,6 +291,14 @@ impl<H: Handler> Poller<H> {
         self.runtime.spawn(work.run());
     }
 
+    /// Keeps the membership alive. What was assigned is paused; a record of what is assigned
+    /// meanwhile is left, unstored, to whoever gets the partition next.
+    fn poll_without_taking(&self, wait: Duration) {
+        if let Some(Ok(message)) = self.client.poll(wait) {
+            tracing::debug!(topic = message.topic(), "a record is left for the next member");
+        }
+    }
+
     /// Takes no more records, lets those that have begun finish, commits, leaves the group.
     fn leave(self) {
         if let Ok(assignment) = self.client.assignment()
@@ -300,13 +308,16 @@ impl<H: Handler> Poller<H> {
         }
         let until = Instant::now() + self.config.drain;
         let lanes = self.client.context().lanes();
-        rebalance::drain(&lanes, until, || {
-            // Keeps the membership alive meanwhile. All partitions are paused: no records come.
-            if let Some(Ok(message)) = self.client.poll(Duration::ZERO) {
-                tracing::debug!(topic = message.topic(), "a record after the pause is left");
+        rebalance::drain(&lanes, until, || self.poll_without_taking(Duration::ZERO));
+        // In the middle of a rebalance nothing can be committed: take part in it to its end.
+        while let Err(error) = rebalance::commit(&self.client) {
+            if !rebalance::is_rebalancing(&error) || Instant::now() > until {
+                let group = &self.name;
+                tracing::warn!(group, %error, "could not commit; some records will be read again");
+                break;
             }
-        });
-        rebalance::commit(&self.name, &self.client);
+            self.poll_without_taking(Duration::from_millis(50));
+        }
         tracing::debug!(group = self.name, "left");
     }
 }

@@ -87,7 +87,10 @@ impl ConsumerContext for Group {
                 let until = Instant::now() + if lost { Duration::ZERO } else { self.drain };
                 drain(&revoked, until, || {});
                 if !lost && partitions.count() > 0 {
-                    commit(&self.name, consumer);
+                    // librdkafka tries once more when it gives them up.
+                    if let Err(error) = commit(consumer) {
+                        tracing::debug!(group = self.name, %error, "could not commit yet");
+                    }
                 }
                 tracing::debug!(group = self.name, count = partitions.count(), lost, "revoked");
             }
@@ -133,12 +136,18 @@ pub(crate) fn drain(lanes: &[Arc<Lane>], until: Instant, mut meanwhile: impl FnM
 }
 
 /// Commits all stored offsets now rather than at the next interval.
-pub(crate) fn commit(group: &str, consumer: &BaseConsumer<Group>) {
+pub(crate) fn commit(consumer: &BaseConsumer<Group>) -> Result<(), Rdkafka> {
     match consumer.commit_consumer_state(CommitMode::Sync) {
         // Nothing new to commit.
-        Ok(()) | Err(Rdkafka::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-        Err(error) => {
-            tracing::warn!(group, %error, "could not commit; some records will be read again");
-        }
+        Err(Rdkafka::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
+        result => result,
     }
+}
+
+/// Whether a commit failed because the group is being rebalanced: then it may succeed after.
+pub(crate) fn is_rebalancing(error: &Rdkafka) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress)
+    )
 }
