@@ -1,9 +1,19 @@
 //! Compiles proto/ without a protoc on the machine.
 
+use std::path::PathBuf;
+
+use prost::Message as _;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     const ROOT: &str = "../../proto";
     println!("cargo:rerun-if-changed={ROOT}");
     let files = protox::compile(["triggerline/v1/events.proto"], [ROOT])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(files)?;
+    // For clients that ask what there is (gRPC reflection).
+    let descriptors = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
+    std::fs::write(descriptors, files.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .extern_path(".google.rpc.Status", "::tonic_types::Status")
+        .compile_fds(files)?;
     Ok(())
 }

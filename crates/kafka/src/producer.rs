@@ -110,12 +110,17 @@ impl Producer {
         self.hand_over(topic, record, permit)?.await
     }
 
-    /// As [`Self::send`], but answers [`ProduceError::Full`] where there is no room: for
-    /// callers that can tell theirs to come back later.
-    pub async fn try_send(&self, topic: &str, record: &Record) -> Result<Placed, ProduceError> {
+    /// Hands the record over now, so that records started one after the other stand in that
+    /// order, and returns the wait for all in-sync replicas. Answers [`ProduceError::Full`]
+    /// where there is no room: for callers that can tell theirs to come back later.
+    pub fn start(
+        &self,
+        topic: &str,
+        record: &Record,
+    ) -> Result<impl Future<Output = Result<Placed, ProduceError>> + use<>, ProduceError> {
         let permit =
             Arc::clone(&self.permits).try_acquire_owned().map_err(|_| ProduceError::Full)?;
-        self.hand_over(topic, record, permit)?.await
+        self.hand_over(topic, record, permit)
     }
 
     fn hand_over(

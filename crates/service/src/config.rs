@@ -100,6 +100,31 @@ pub mod duration {
     }
 }
 
+/// Several texts: a list in a file, or, as the environment has it, one text with commas.
+pub mod list {
+    use serde::{Deserialize, Deserializer};
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<String>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            List(Vec<String>),
+            Text(String),
+        }
+        Ok(match Form::deserialize(deserializer)? {
+            Form::List(list) => list,
+            Form::Text(text) => text
+                .split(',')
+                .map(str::trim)
+                .filter(|one| !one.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        })
+    }
+}
+
 /// How to log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

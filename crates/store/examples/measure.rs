@@ -27,6 +27,7 @@ async fn main() {
             occurred_at: t0,
             received_at: t0 + Duration::from_millis(i as u64),
             traceparent: None,
+            quarantined: None,
             payload: payload.clone(),
         };
         let owed: Vec<_> = subs

@@ -24,3 +24,34 @@ pub enum StoreError {
     #[error("{0}")]
     Address(String),
 }
+
+impl StoreError {
+    /// The same error for somebody else who waited for the same answer. Of its source only the
+    /// words are kept.
+    pub(crate) fn retold(&self) -> Self {
+        match self {
+            Self::Unavailable { operation, source } => {
+                Self::Unavailable { operation, source: words(&**source).into() }
+            }
+            Self::Failed { operation, source } => {
+                Self::Failed { operation, source: words(&**source).into() }
+            }
+            Self::Unreadable { operation, table, what } => {
+                Self::Unreadable { operation, table, what: what.clone() }
+            }
+            Self::Address(what) => Self::Address(what.clone()),
+        }
+    }
+}
+
+/// An error and all that caused it.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    words
+}

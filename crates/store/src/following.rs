@@ -1,8 +1,9 @@
 //! One service's picture of all subscriptions, kept up to date from the control store.
 //!
 //! The **picture** ([`Following`]) answers from memory. Its **poller** ([`FollowingHandle`])
-//! asks the store every so often for what is newer than the revision it knows, and each change
-//! replaces only that subscription's entry and its customer's view: adding one of 100,000 costs
+//! asks the store whenever that says that something has changed, and every so often anyway, for
+//! what is newer than the revision it knows; one such question is a **round**, which serves all
+//! who were waiting when it began. Each change replaces only that subscription's entry and its customer's view: adding one of 100,000 costs
 //! as much as its customer has subscriptions. A lock guards the two maps; it is held to copy an
 //! `Arc` out or to put one in, never while anything is compiled, matched or awaited.
 
@@ -10,10 +11,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use triggerline_types::{CustomerId, Revision, Subscription, SubscriptionId};
 
+use crate::rounds::Rounds;
 use crate::{ControlStore, StoreError};
 
 /// Changes that one query asks for.
@@ -26,8 +28,8 @@ pub struct Following<T> {
     /// What the service makes of a subscription; `None` where it has no use for it.
     make: Make<T>,
     state: RwLock<State<T>>,
-    /// Held while the store is asked, so that two callers don't apply changes crosswise.
-    asking: Mutex<()>,
+    /// One at a time, so that two callers don't apply changes crosswise.
+    rounds: Rounds,
 }
 
 struct State<T> {
@@ -66,7 +68,7 @@ impl Drop for FollowingHandle {
 }
 
 impl<T: Send + Sync + 'static> Following<T> {
-    /// Loads everything, then follows changes `every` so often.
+    /// Loads everything, then follows changes as the store tells of them, and `every` so often.
     pub async fn start(
         store: Arc<dyn ControlStore>,
         every: Duration,
@@ -81,10 +83,12 @@ impl<T: Send + Sync + 'static> Following<T> {
                 revision: Revision::default(),
                 refreshed: Instant::now(),
             }),
-            asking: Mutex::default(),
+            rounds: Rounds::new(),
         });
+        // Before the first round, so that no change falls between the two.
+        let news = following.store.changes();
         following.catch_up().await?;
-        let poller = tokio::spawn(Arc::clone(&following).poll(every));
+        let poller = tokio::spawn(Arc::clone(&following).poll(every, news));
         Ok((following, FollowingHandle { poller }))
     }
 
@@ -107,36 +111,44 @@ impl<T: Send + Sync + 'static> Following<T> {
         self.read().refreshed.elapsed()
     }
 
-    /// Asks the store for what is new, now.
+    /// Once it returns `Ok`, the picture holds every change that was made before the call.
+    ///
+    /// However many call at once, the store is asked at most twice.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
-        let _asking = self.asking.lock().await;
+        self.rounds.join(self.ask()).await
+    }
+
+    async fn ask(&self) -> Result<(), StoreError> {
         loop {
-            let after = self.revision();
-            let changes = self.store.changes_since(after, PAGE).await?;
-            let last_page = changes.len() < PAGE;
+            let changes = self.store.changes_since(self.revision(), PAGE).await?;
             // Compiled before the lock is taken.
-            let entries: Vec<Arc<Entry<T>>> = changes
-                .into_iter()
-                .map(|subscription| {
-                    let made = (self.make)(&subscription);
-                    Arc::new(Entry { subscription, made })
-                })
-                .collect();
+            let made = |subscription: Subscription| {
+                let made = (self.make)(&subscription);
+                Arc::new(Entry { subscription, made })
+            };
+            let entries = changes.subscriptions.into_iter().map(made).collect();
             let mut state = self.write();
             state.apply(entries);
-            if last_page {
+            // Past rows that can't be read too: they would be asked for again for good.
+            state.revision = state.revision.max(changes.revision);
+            if !changes.more {
                 state.refreshed = Instant::now();
                 return Ok(());
             }
         }
     }
 
-    async fn poll(self: Arc<Self>, every: Duration) {
+    async fn poll(self: Arc<Self>, every: Duration, mut news: watch::Receiver<u64>) {
         let mut failing = false;
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut told = true;
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                // A store that has stopped telling is asked every so often all the same.
+                changed = news.changed(), if told => told = changed.is_ok(),
+            }
             match self.catch_up().await {
                 Ok(()) => {
                     if std::mem::take(&mut failing) {
@@ -171,7 +183,6 @@ impl<T> State<T> {
     fn apply(&mut self, entries: Vec<Arc<Entry<T>>>) {
         let mut by_customer: HashMap<CustomerId, Vec<Arc<Entry<T>>>> = HashMap::new();
         for entry in entries {
-            self.revision = self.revision.max(entry.subscription.revision);
             self.entries.insert(entry.subscription.id, Arc::clone(&entry));
             by_customer.entry(entry.subscription.customer_id).or_default().push(entry);
         }

@@ -1,28 +1,36 @@
 //! What Triggerline remembers, and where.
 //!
-//! - A [`ControlStore`] holds what people set up: customers, API keys, subscriptions.
-//!   PostgreSQL in production, SQLite embedded.
+//! - A [`ControlStore`] holds what people set up: customers, API keys, schemas, subscriptions,
+//!   and who changed what. PostgreSQL in production, SQLite embedded.
 //! - An [`EventStore`] holds what happened: the inbox of events, deliveries and
 //!   attempts. SQLite today; DynamoDB and ScyllaDB stand behind the same promises.
+//! - A [`Cache`] holds what may be forgotten without losing an event: rate limits and
+//!   idempotency keys. Redis for several gateways, memory for one.
 //! - A [`Following`] keeps one service's picture of all subscriptions up to date, so
 //!   that no event waits for a database.
 //!
 //! The traits state promises, method by method; [`conformance`] holds every backend to
 //! them. No service names a database driver.
 
+pub mod cache;
 pub mod conformance;
 mod control;
 mod error;
 mod event;
 mod following;
 mod postgres;
+mod rounds;
 mod sqlite;
 mod url;
 
-pub use control::{ControlStore, NewSubscription};
+pub use cache::{Cache, Claim, Grant, IdempotencyKey, MemoryCache, RedisCache, Reservation};
+pub use control::{
+    Access, AccessChange, AccessChanges, Changes, ControlStore, CustomerChange, KeyCreation,
+    KeyRotation, MAX_LIVE_KEYS, NewCustomer, NewSubscription,
+};
 pub use error::StoreError;
 pub use event::{Direction, EventStore, InboxQuery, Position, StoredDelivery, StoredEvent};
 pub use following::{Following, FollowingHandle};
 pub use postgres::PostgresControl;
 pub use sqlite::{SqliteControl, SqliteEvents};
-pub use url::{open_control, open_events};
+pub use url::{open_cache, open_control, open_events};

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{ControlStore, EventStore, PostgresControl, SqliteControl, SqliteEvents, StoreError};
+use crate::{
+    Cache, ControlStore, EventStore, MemoryCache, PostgresControl, RedisCache, SqliteControl,
+    SqliteEvents, StoreError,
+};
 
 /// `postgres://user:password@host/database` or `sqlite:PATH`.
 pub async fn open_control(url: &str) -> Result<Arc<dyn ControlStore>, StoreError> {
@@ -22,6 +25,21 @@ pub async fn open_events(url: &str) -> Result<Arc<dyn EventStore>, StoreError> {
         "sqlite" => Ok(Arc::new(SqliteEvents::open(&path(url)?).await?)),
         other => Err(StoreError::Address(format!(
             "starts with {other:?}; an event store is sqlite:PATH (DynamoDB and ScyllaDB are to come)"
+        ))),
+    }
+}
+
+/// `redis://[user:password@]host:port[/database]` (`rediss` for TLS, `redis-cluster` for a
+/// cluster), or `memory:`. A Redis need not be there yet.
+pub fn open_cache(url: &str) -> Result<Arc<dyn Cache>, StoreError> {
+    match scheme(url) {
+        "memory" => Ok(Arc::new(MemoryCache::new())),
+        "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => {
+            Ok(Arc::new(RedisCache::connect(url)?))
+        }
+        other => Err(StoreError::Address(format!(
+            "starts with {other:?}; a cache is redis://HOST:PORT, rediss://…, redis-cluster://… \
+             or memory:"
         ))),
     }
 }

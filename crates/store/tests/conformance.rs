@@ -1,13 +1,17 @@
-//! Each backend held to the promises of its trait.
+//! Each backend held to the promises of its trait, and [`Following`] on a real one. What only
+//! PostgreSQL does is in `postgres.rs`.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use triggerline_store::{
-    ControlStore as _, EventStore as _, Following, InboxQuery, NewSubscription, PostgresControl,
-    SqliteControl, SqliteEvents, conformance,
+    ControlStore as _, EventStore as _, Following, InboxQuery, KeyCreation, NewCustomer,
+    NewSubscription, SqliteControl, SqliteEvents, conformance,
 };
-use triggerline_types::{CustomerId, Endpoint, Secret, SubscriptionState};
+use triggerline_types::{Actor, Customer, CustomerId, Endpoint, Secret, SubscriptionState};
+
+const BY: Actor = Actor::Operator;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_control() {
@@ -16,7 +20,10 @@ async fn sqlite_control() {
     conformance::control_store(Arc::new(SqliteControl::open(&path).await.unwrap())).await;
     let reopened = SqliteControl::open(&path).await.unwrap();
     reopened.migrate().await.unwrap();
-    assert!(reopened.customers().await.unwrap().len() > 3, "what was written is there again");
+    assert!(
+        reopened.customers(None, 10).await.unwrap().len() > 3,
+        "what was written is there again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,29 +36,54 @@ async fn sqlite_events() {
     other.inbox(CustomerId::new(), &InboxQuery::default()).await.unwrap();
 }
 
+/// A file of the version before is read by this one, and written.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs real parts: cargo xtask test"]
-async fn postgres_control() {
-    let server = std::env::var("TRIGGERLINE_TEST_POSTGRES").unwrap();
-    let (client, connection) =
-        tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
-    let name = format!("t{}", CustomerId::new().as_uuid().simple());
-    client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    let (base, _) = server.rsplit_once('/').unwrap();
-    let store = PostgresControl::connect(&format!("{base}/{name}")).unwrap();
-    conformance::control_store(Arc::new(store)).await;
-    client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+async fn a_sqlite_file_of_the_version_before_is_brought_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.db");
+    let file = libsql::Builder::new_local(&path).build().await.unwrap().connect().unwrap();
+    file.execute_batch(include_str!("../src/sqlite/control.sql")).await.unwrap();
+    file.execute_batch(
+        "PRAGMA user_version = 1; \
+         INSERT INTO customers VALUES (zeroblob(16), 'old', 1000); \
+         INSERT INTO api_keys VALUES (zeroblob(16), zeroblob(16), 'k', zeroblob(32), \
+             'events:write', 1000, NULL, NULL);",
+    )
+    .await
+    .unwrap();
+    drop(file);
+    let store = SqliteControl::open(&path).await.unwrap();
+    store.migrate().await.unwrap();
+    let access = store.access(&[0; 32]).await.unwrap().unwrap();
+    assert_eq!(
+        (access.customer.plan.as_str(), access.customer.rate_limit),
+        (Customer::DEFAULT_PLAN, None)
+    );
+    assert_eq!((access.key.hint.as_str(), access.key.last_used_at), ("", None));
+    let after = store.access_changes(None).await.unwrap().revision;
+    store.revoke_api_key(access.customer.id, access.key.id, BY).await.unwrap().unwrap();
+    assert_eq!(store.access_changes(Some(after)).await.unwrap().changes.len(), 1);
+    let key = triggerline_types::ApiKey {
+        hash: [1; 32],
+        id: triggerline_types::ApiKeyId::new(),
+        ..access.key
+    };
+    assert_eq!(store.create_api_key(&key, BY).await.unwrap(), KeyCreation::Made);
 }
 
-/// A server that isn't there is an error, soon, and never a hang.
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres_that_is_not_there() {
-    let store = PostgresControl::connect("postgres://nobody@127.0.0.1:1/nothing").unwrap();
-    let asked = tokio::time::timeout(Duration::from_mins(1), store.customers()).await.unwrap();
-    let error = asked.unwrap_err();
-    assert!(matches!(error, triggerline_store::StoreError::Unavailable { .. }), "{error:?}");
-    assert!(PostgresControl::connect("postgres://:bad:url").is_err());
+async fn customer(store: &SqliteControl, name: &str) -> CustomerId {
+    let (name, plan) = (name.to_owned(), Customer::DEFAULT_PLAN.to_owned());
+    store.create_customer(NewCustomer { name, plan, rate_limit: None }, BY).await.unwrap().id
+}
+
+fn new_subscription(customer_id: CustomerId, workflow_id: &str) -> NewSubscription {
+    NewSubscription {
+        customer_id,
+        workflow_id: workflow_id.to_owned(),
+        event_types: Vec::new(),
+        jsonpath: None,
+        endpoint: Endpoint { url: "https://a.example/".into(), secret: Secret::generate() },
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,24 +101,17 @@ async fn following_sees_changes_and_keeps_customers_apart() {
 
     let mut customers = Vec::new();
     for name in ["a", "b"] {
-        customers.push(store.create_customer(name).await.unwrap().id);
+        customers.push(customer(&store, name).await);
     }
     let mut made = Vec::new();
     for n in 0..5 {
-        let new = NewSubscription {
-            customer_id: customers[n % 2],
-            workflow_id: n.to_string(),
-            event_types: Vec::new(),
-            jsonpath: None,
-            endpoint: Endpoint { url: "https://a.example/".into(), secret: Secret::generate() },
-        };
-        made.push(store.create_subscription(new).await.unwrap());
+        let new = new_subscription(customers[n % 2], &n.to_string());
+        made.push(store.create_subscription(new, BY).await.unwrap());
     }
     let live = |customer: usize| -> Vec<String> {
         let view = following.of_customer(customers[customer]);
         view.iter().flat_map(|view| view.live()).map(|(_, made)| made.clone()).collect()
     };
-    assert!(live(0).is_empty(), "nothing is known before it is asked for");
     following.catch_up().await.unwrap();
     assert_eq!(
         (live(0), live(1)),
@@ -94,7 +119,8 @@ async fn following_sees_changes_and_keeps_customers_apart() {
     );
 
     let set = async |n: usize, state| {
-        store.set_subscription_state(customers[n % 2], made[n].id, state).await.unwrap().unwrap()
+        let (customer, id) = (customers[n % 2], made[n].id);
+        store.set_subscription_state(customer, id, state, BY).await.unwrap().unwrap()
     };
     set(2, SubscriptionState::Paused).await;
     set(1, SubscriptionState::Deleted).await;
@@ -107,4 +133,53 @@ async fn following_sees_changes_and_keeps_customers_apart() {
     set(2, SubscriptionState::Active).await;
     following.catch_up().await.unwrap();
     assert_eq!(live(0), ["0", "2", "4"], "in the order of their ids again");
+}
+
+/// It is told of a change, and doesn't wait until it would ask anyway.
+#[tokio::test(flavor = "multi_thread")]
+async fn following_is_woken_by_a_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteControl::open(&folder.path().join("control.db")).await.unwrap());
+    store.migrate().await.unwrap();
+    let (following, _handle) =
+        Following::start(store.clone(), Duration::from_hours(1), |one| Some(one.id)).await.unwrap();
+    let customer = customer(&store, "woken").await;
+    let made = store.create_subscription(new_subscription(customer, "w"), BY).await.unwrap();
+    let known = async {
+        while following.subscription(made.id).is_none() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), known).await.unwrap();
+}
+
+/// A row that a later version wrote costs nobody else a change.
+#[tokio::test(flavor = "multi_thread")]
+async fn following_passes_a_subscription_that_cant_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.db");
+    let store = Arc::new(SqliteControl::open(&path).await.unwrap());
+    store.migrate().await.unwrap();
+    let customer = customer(&store, "unreadable").await;
+    let mut made = Vec::new();
+    for name in ["first", "unreadable", "last", "unreadable"] {
+        let new = new_subscription(customer, name);
+        made.push(store.create_subscription(new, BY).await.unwrap());
+    }
+    let file = libsql::Builder::new_local(&path).build().await.unwrap().connect().unwrap();
+    file.execute(
+        "UPDATE subscriptions SET state = 'dreaming' WHERE workflow_id = 'unreadable'",
+        (),
+    )
+    .await
+    .unwrap();
+    let changes = store.changes_since(made[0].revision, 1).await.unwrap();
+    assert_eq!((changes.subscriptions.len(), changes.more), (0, true), "a page of its own");
+    assert_eq!(changes.revision, made[1].revision);
+    let (following, _handle) =
+        Following::start(store, Duration::from_hours(1), |one| Some(one.id)).await.unwrap();
+    let view = following.of_customer(customer).unwrap();
+    let live: Vec<_> = view.live().map(|(_, id)| *id).collect();
+    assert_eq!(live, [made[0].id, made[2].id]);
+    assert_eq!(following.revision(), made[3].revision);
 }

@@ -83,14 +83,27 @@ impl Client {
     }
 
     async fn request(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Answer> {
+        let json = ("content-type", "application/json");
+        let headers = if body.is_empty() { &[][..] } else { &[json] };
+        self.send(method, path, headers, body).await
+    }
+
+    /// Any request, with these headers beside the key.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> anyhow::Result<Answer> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header("authorization", format!("Bearer {}", self.key));
-        if !body.is_empty() {
-            request = request.header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body))?;
+        let request = request.body(Full::new(body.into()))?;
         let exchange = async {
             let response = self.pool.request(request).await?;
             let (head, body) = response.into_parts();

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use crate::wait_until;
 
@@ -18,6 +19,7 @@ pub struct Process {
     child: Child,
     name: String,
     log: Arc<Mutex<Vec<String>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Process {
@@ -38,23 +40,27 @@ impl Process {
             .spawn()
             .with_context(|| format!("start {}", PathBuf::from(binary).display()))?;
         let log = Arc::new(Mutex::new(Vec::new()));
-        if let Some(stderr) = child.stderr.take() {
+        let stderr = child.stderr.take().context("its standard error is not a pipe")?;
+        let reader = {
             let log = Arc::clone(&log);
             tokio::spawn(async move {
                 let mut lines = BufReader::new(stderr).lines();
                 while let Ok(Some(line)) = lines.next_line().await {
                     log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 }
-            });
-        }
-        Ok(Self { child, name: arguments.join(" "), log })
+            })
+        };
+        Ok(Self { child, name: arguments.join(" "), log, reader })
     }
 
     /// The fields of the log line that says `message`, once it is there.
     pub async fn logged(&mut self, message: &str) -> anyhow::Result<Value> {
         let log = Arc::clone(&self.log);
-        let child = &mut self.child;
-        wait_until(&format!("{:?} from {}", message, self.name), Duration::from_mins(1), || {
+        let (child, reader) = (&mut self.child, &self.reader);
+        let what = format!("{:?} from {}", message, self.name);
+        let found = wait_until(&what, Duration::from_mins(1), || {
+            // Asked in this order: then the log is whole when it is looked at.
+            let over = reader.is_finished();
             let ended = child.try_wait().ok().flatten();
             let lines = log.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let found = lines.iter().rev().find_map(|line| {
@@ -62,13 +68,16 @@ impl Process {
                 (value["message"] == message).then_some(value)
             });
             async move {
-                found.ok_or_else(|| {
-                    let tail = lines[lines.len().saturating_sub(10)..].join("\n");
-                    format!("ended: {ended:?}; the log so far:\n{tail}")
-                })
+                if let Some(found) = found {
+                    return Ok(Ok(found));
+                }
+                let tail = lines[lines.len().saturating_sub(10)..].join("\n");
+                let told = format!("ended: {ended:?}; the log so far:\n{tail}");
+                // What has ended will say no more.
+                if over { Ok(Err(told)) } else { Err(told) }
             }
-        })
-        .await
+        });
+        found.await?.map_err(|told| anyhow::anyhow!("waited for {what}: {told}"))
     }
 
     /// Everything it has logged.
@@ -83,11 +92,18 @@ impl Process {
 
     /// SIGTERM; returns how it ended.
     pub async fn terminate(mut self) -> anyhow::Result<ExitStatus> {
+        self.signal("TERM")?;
+        self.ended().await
+    }
+
+    /// Sends a signal by its name: STOP, CONT.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
         let id = self.child.id().context("it has ended already")?;
         // Neither std nor tokio sends any signal but SIGKILL.
-        let sent = Command::new("kill").arg(id.to_string()).status().await?;
-        anyhow::ensure!(sent.success(), "could not send SIGTERM to {}", self.name);
-        self.ended().await
+        let sent =
+            std::process::Command::new("kill").args(["-s", name, &id.to_string()]).status()?;
+        anyhow::ensure!(sent.success(), "could not send SIG{name} to {}", self.name);
+        Ok(())
     }
 
     /// Waits for it to end by itself.

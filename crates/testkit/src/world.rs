@@ -18,6 +18,7 @@ use crate::{Client, Process, Receiver, Script};
 pub struct Parts {
     pub kafka: String,
     pub postgres: String,
+    pub redis: String,
 }
 
 impl Parts {
@@ -30,6 +31,7 @@ impl Parts {
         Ok(Self {
             kafka: get("TRIGGERLINE_TEST_KAFKA")?,
             postgres: get("TRIGGERLINE_TEST_POSTGRES")?,
+            redis: get("TRIGGERLINE_TEST_REDIS")?,
         })
     }
 }
@@ -59,7 +61,7 @@ impl World {
         Ok(Self { folder, settings: settings.into(), binary: binary.to_owned(), database: None })
     }
 
-    /// On the real Kafka and PostgreSQL: tables made, topics applied.
+    /// On the real Kafka, PostgreSQL and Redis: tables made, topics applied.
     pub async fn on_real_parts(binary: &str) -> anyhow::Result<Self> {
         let parts = Parts::from_environment()?;
         let mut world = Self::empty(binary)?;
@@ -68,6 +70,8 @@ impl World {
         world.set("TRIGGERLINE_KAFKA__BROKERS", &parts.kafka);
         world.set("TRIGGERLINE_KAFKA__PREFIX", &format!("t{}.", unique()));
         world.set("TRIGGERLINE_CONTROL__URL", &database.url);
+        // Shared by all worlds: its keys are those of customers and API keys, which are not.
+        world.set("TRIGGERLINE_CACHE__URL", &parts.redis);
         world.set("TRIGGERLINE_INBOX__URL", &inbox);
         world.database = Some(database);
         world.run(&["migrate"]).await?;
@@ -104,9 +108,14 @@ impl World {
 
     /// Makes a customer and returns its API key.
     pub async fn customer(&self, name: &str) -> anyhow::Result<String> {
-        let made = self.run(&["customers", "create", name, "--output", "json"]).await?;
-        let made: Value = serde_json::from_str(&made)?;
+        let made = self.printed(&["customers", "create", name]).await?;
         Ok(made["api_key"].as_str().context("no key was printed")?.to_owned())
+    }
+
+    /// What a command prints as JSON.
+    pub async fn printed(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let printed = self.run(&[arguments, &["--output", "json"]].concat()).await?;
+        serde_json::from_str(&printed).with_context(|| format!("it printed {printed:?}"))
     }
 
     /// Takes the database away from those who use it.

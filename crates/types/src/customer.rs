@@ -2,14 +2,23 @@ use std::fmt;
 
 use time::OffsetDateTime;
 
-use crate::{ApiKeyId, CustomerId};
+use crate::{ApiKeyId, CustomerId, RateLimit};
 
 /// The tenant: owns API keys, subscriptions and events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Customer {
     pub id: CustomerId,
     pub name: String,
+    /// The name of a plan in the settings, which says what its keys may do how often.
+    pub plan: String,
+    /// How often each of its keys may ask, instead of what the plan says.
+    pub rate_limit: Option<RateLimit>,
     pub created_at: OffsetDateTime,
+}
+
+impl Customer {
+    /// The plan of a customer for whom nobody chose one.
+    pub const DEFAULT_PLAN: &str = "default";
 }
 
 /// What is kept of an API key. The key itself is shown once, when it is made, and
@@ -20,12 +29,18 @@ pub struct ApiKey {
     pub customer_id: CustomerId,
     /// What the key is for, in its owner's words.
     pub name: String,
+    /// How the key begins, so that its owner can tell it from others.
+    pub hint: String,
     /// HMAC-SHA256 of the whole key under the installation's pepper.
     pub hash: [u8; 32],
     pub scopes: Vec<Scope>,
+    /// How often it may ask, instead of what its customer or the plan says.
+    pub rate_limit: Option<RateLimit>,
     pub created_at: OffsetDateTime,
     pub expires_at: Option<OffsetDateTime>,
     pub revoked_at: Option<OffsetDateTime>,
+    /// About when it last opened a door; written down every few seconds.
+    pub last_used_at: Option<OffsetDateTime>,
 }
 
 impl ApiKey {
@@ -46,11 +61,41 @@ pub enum Scope {
     EventsRead,
     SubscriptionsRead,
     SubscriptionsWrite,
+    SchemasRead,
+    SchemasWrite,
+    KeysRead,
+    KeysWrite,
+    AuditRead,
+    /// The installation's own: all customers. Never part of [`Self::OF_CUSTOMERS`].
+    Admin,
 }
 
 impl Scope {
-    pub const ALL: [Self; 4] =
-        [Self::EventsWrite, Self::EventsRead, Self::SubscriptionsRead, Self::SubscriptionsWrite];
+    pub const ALL: [Self; 10] = [
+        Self::EventsWrite,
+        Self::EventsRead,
+        Self::SubscriptionsRead,
+        Self::SubscriptionsWrite,
+        Self::SchemasRead,
+        Self::SchemasWrite,
+        Self::KeysRead,
+        Self::KeysWrite,
+        Self::AuditRead,
+        Self::Admin,
+    ];
+
+    /// Everything that a customer may do with what is its own.
+    pub const OF_CUSTOMERS: [Self; 9] = [
+        Self::EventsWrite,
+        Self::EventsRead,
+        Self::SubscriptionsRead,
+        Self::SubscriptionsWrite,
+        Self::SchemasRead,
+        Self::SchemasWrite,
+        Self::KeysRead,
+        Self::KeysWrite,
+        Self::AuditRead,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,6 +103,12 @@ impl Scope {
             Self::EventsRead => "events:read",
             Self::SubscriptionsRead => "subscriptions:read",
             Self::SubscriptionsWrite => "subscriptions:write",
+            Self::SchemasRead => "schemas:read",
+            Self::SchemasWrite => "schemas:write",
+            Self::KeysRead => "keys:read",
+            Self::KeysWrite => "keys:write",
+            Self::AuditRead => "audit:read",
+            Self::Admin => "admin",
         }
     }
 

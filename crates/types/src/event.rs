@@ -19,6 +19,9 @@ pub struct Event {
     pub received_at: OffsetDateTime,
     /// The producer's trace context (W3C `traceparent`), passed on unchanged.
     pub traceparent: Option<String>,
+    /// Why its schema doesn't allow it, where it is held back for that: it is kept, and not
+    /// matched. Released, it comes again without this.
+    pub quarantined: Option<String>,
     /// JSON, byte for byte as it was received.
     pub payload: Bytes,
 }

@@ -82,7 +82,23 @@ id!(
     /// The public half of an API key: safe to show, to log and to revoke by.
     ApiKeyId
 );
-made!(CustomerId, EventId, SubscriptionId, ApiKeyId);
+id!(
+    /// An audit entry's id; in the order of the changes.
+    AuditId
+);
+made!(CustomerId, EventId, SubscriptionId, ApiKeyId, AuditId);
+
+impl EventId {
+    /// The id of the `index`th event of a batch whose first event has this id: the same one
+    /// each time, and in the batch's order. (What is counted up is the random tail of the
+    /// UUID, 62 bits; its version and variant bits stay.)
+    pub fn nth(self, index: u64) -> Self {
+        const TAIL: u128 = (1 << 62) - 1;
+        let bits = self.0.as_u128();
+        let tail = ((bits & TAIL) + u128::from(index)) & TAIL;
+        Self(Uuid::from_u128((bits & !TAIL) | tail))
+    }
+}
 
 /// Triggerline's own UUIDv5 name space. Changing it would change the id of every
 /// delivery that is still in flight, so it never changes.
@@ -110,6 +126,15 @@ mod tests {
         // Golden: receivers deduplicate by this value, across releases too.
         assert_eq!(id.to_string(), "3f9eabf9-3093-5201-ad99-9d268678e1fc");
         assert_eq!(id.as_uuid().get_version_num(), 5);
+    }
+
+    #[test]
+    fn the_ids_of_a_batch_are_its_firsts_and_those_after_it() {
+        let first: EventId = "01890a5d-ac96-774b-bcce-b302099a80ff".parse().unwrap();
+        assert_eq!(first.nth(0), first);
+        assert_eq!(first.nth(1).to_string(), "01890a5d-ac96-774b-bcce-b302099a8100");
+        let last: EventId = "01890a5d-ac96-774b-bfff-ffffffffffff".parse().unwrap();
+        assert_eq!(last.nth(1).to_string(), "01890a5d-ac96-774b-8000-000000000000");
     }
 
     #[test]

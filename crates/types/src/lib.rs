@@ -11,24 +11,30 @@
 //! Nothing here does I/O, reads a clock or knows how a type travels: encoding is
 //! `triggerline-wire`'s, keeping is `triggerline-store`'s.
 
+mod audit;
 mod customer;
 mod delivery;
 mod event;
 mod event_type;
 mod id;
 mod instant;
+mod rate_limit;
+mod schema;
 mod secret;
 mod status;
 mod subscription;
 
+pub use audit::{Actor, AuditEntry};
 pub use customer::{ApiKey, Customer, Scope};
 pub use delivery::{Attempt, Delivery, Fact, Matched, Outcome, Owed, Response};
 pub use event::Event;
 pub use event_type::{EventType, EventTypePattern, InvalidEventType};
-pub use id::{ApiKeyId, CustomerId, DeliveryId, EventId, SubscriptionId};
+pub use id::{ApiKeyId, AuditId, CustomerId, DeliveryId, EventId, SubscriptionId};
 pub use instant::{
     InvalidInstant, check_instant, format_instant, millis, parse_instant, truncate_to_millis,
 };
+pub use rate_limit::{InvalidRateLimit, RateLimit};
+pub use schema::{Schema, SchemaMode};
 pub use secret::{InvalidSecret, Secret};
 pub use status::{DeliveryState, EventStatus};
 pub use subscription::{Endpoint, Revision, Subscription, SubscriptionState};

@@ -70,6 +70,8 @@ impl DeliveryState {
 /// Where an event stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventStatus {
+    /// In Kafka; held back, because its schema doesn't allow it.
+    Quarantined,
     /// In Kafka; not yet matched.
     Accepted,
     /// Matched; some delivery is not settled.
@@ -85,7 +87,8 @@ pub enum EventStatus {
 }
 
 impl EventStatus {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
+        Self::Quarantined,
         Self::Accepted,
         Self::PendingDelivery,
         Self::Delivered,
@@ -96,6 +99,7 @@ impl EventStatus {
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Quarantined => "quarantined",
             Self::Accepted => "accepted",
             Self::PendingDelivery => "pending_delivery",
             Self::Delivered => "delivered",
@@ -109,9 +113,14 @@ impl EventStatus {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
+    /// `quarantined`: whether it is held back and has not been released.
     /// `owed`: how many deliveries the matcher counted, if its summary has been seen.
     /// `deliveries`: the states of those that are known of so far.
-    pub fn of(owed: Option<usize>, deliveries: impl IntoIterator<Item = DeliveryState>) -> Self {
+    pub fn of(
+        quarantined: bool,
+        owed: Option<usize>,
+        deliveries: impl IntoIterator<Item = DeliveryState>,
+    ) -> Self {
         let (mut known, mut settled, mut delivered) = (0, 0, 0);
         for state in deliveries {
             known += 1;
@@ -119,6 +128,8 @@ impl EventStatus {
             delivered += usize::from(state == DeliveryState::Delivered);
         }
         match owed {
+            // What has been matched has been released, whether or not that was seen.
+            None if known == 0 && quarantined => Self::Quarantined,
             // An attempt may be seen before the summary: then there is more to come.
             None if known == 0 => Self::Accepted,
             None => Self::PendingDelivery,
@@ -155,11 +166,18 @@ mod tests {
         ];
         for (owed, deliveries, status) in table {
             assert_eq!(
-                EventStatus::of(*owed, deliveries.iter().copied()),
+                EventStatus::of(false, *owed, deliveries.iter().copied()),
                 *status,
                 "{owed:?} {deliveries:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_quarantined_event_is_one_until_it_is_matched() {
+        assert_eq!(EventStatus::of(true, None, []), EventStatus::Quarantined);
+        assert_eq!(EventStatus::of(true, None, [Delivered]), EventStatus::PendingDelivery);
+        assert_eq!(EventStatus::of(true, Some(0), []), EventStatus::Unmatched);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | `content-type` | `application/json` |
 //! | `traceparent` | W3C trace context; absent where the producer sent none |
 //! | `tl_customer_id` | whose it is (UUIDv7); also the record's key |
+//! | `tl_quarantined` | why its schema doesn't allow it, while it is held back; absent otherwise |
 //! | `tl_received_at` | when the gateway received it (RFC 3339, ms) |
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ const TIME: &str = "ce_time";
 const CONTENT_TYPE: &str = "content-type";
 const TRACEPARENT: &str = "traceparent";
 pub(crate) const CUSTOMER_ID: &str = "tl_customer_id";
+const QUARANTINED: &str = "tl_quarantined";
 const RECEIVED_AT: &str = "tl_received_at";
 
 pub fn encode(event: &Event) -> Record {
@@ -54,6 +56,9 @@ pub(crate) fn headers_and_value(event: &Event) -> Record {
     }
     record.push_display(CUSTOMER_ID, event.customer_id);
     record.push(RECEIVED_AT, format_instant(event.received_at));
+    if let Some(why) = &event.quarantined {
+        record.push(QUARANTINED, why.clone());
+    }
     record
 }
 
@@ -71,6 +76,7 @@ pub fn decode(record: &Record) -> Result<Event, DecodeError> {
         occurred_at: record.instant(TIME)?.unwrap_or(received_at),
         received_at,
         traceparent: record.text(TRACEPARENT)?.map(str::to_owned),
+        quarantined: record.text(QUARANTINED)?.map(str::to_owned),
         payload: record.value.clone(),
     })
 }
@@ -91,6 +97,7 @@ pub(crate) mod tests {
             occurred_at: parse_instant("2026-11-23T13:05:07Z").unwrap(),
             received_at: parse_instant("2026-11-23T13:05:07.123Z").unwrap(),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+            quarantined: None,
             payload: Bytes::from_static(b"{\"total\": 1e2, \"total\":7}"),
         }
     }
@@ -121,6 +128,13 @@ pub(crate) mod tests {
             ]
         );
         assert_eq!(decode(&record), Ok(sample()));
+    }
+
+    #[test]
+    fn a_quarantined_event_says_why() {
+        let held = Event { quarantined: Some("/payload is wrong".to_owned()), ..sample() };
+        assert_eq!(encode(&held).text(QUARANTINED), Ok(Some("/payload is wrong")));
+        assert_eq!(decode(&encode(&held)), Ok(held));
     }
 
     #[test]

@@ -29,4 +29,7 @@ pub use record::{DecodeError, Record};
 #[allow(clippy::pedantic, clippy::unwrap_used, unreachable_pub, reason = "generated code")]
 pub mod proto {
     tonic::include_proto!("triggerline.v1");
+
+    /// All of proto/, as a `FileDescriptorSet`.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 }

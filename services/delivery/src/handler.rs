@@ -8,7 +8,8 @@ use time::OffsetDateTime;
 use triggerline_kafka::{Consumed, Handler, HandlerError, Producer, Stop, Topic, Topics};
 use triggerline_store::{ControlStore, Following};
 use triggerline_types::{
-    Attempt, Delivery, Outcome, Response, Subscription, SubscriptionState, truncate_to_millis,
+    Actor, Attempt, Delivery, Outcome, Response, Subscription, SubscriptionState,
+    truncate_to_millis,
 };
 use triggerline_wire as wire;
 
@@ -126,7 +127,7 @@ impl Deliverer {
             let reason = "the receiver answered 410 Gone".to_owned();
             let state = SubscriptionState::Unsubscribed { reason };
             let (customer, id) = (delivery.event.customer_id, delivery.subscription_id);
-            let set = self.control.set_subscription_state(customer, id, state).await;
+            let set = self.control.set_subscription_state(customer, id, state, Actor::System).await;
             set.map_err(|error| HandlerError::again(&error))?;
         }
         tracing::debug!(

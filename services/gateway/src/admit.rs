@@ -1,15 +1,19 @@
 //! Whether an event is admitted. Pure: the clock and the id come in as arguments.
 //!
-//! Both doors build a [`Draft`] from what came in; [`admit`] judges it. The payload is never
-//! parsed into a tree: it is checked to be JSON, its depth is counted, and its bytes go on as
-//! they are.
+//! Every door builds a [`Draft`] from what came in (this module from our own envelope,
+//! [`crate::cloud_events`] from CloudEvents, gRPC from its message); [`Draft::admit`] judges it
+//! and hands over an [`Admitted`], which becomes an event once it has an id. The payload is
+//! never parsed into a tree: it is checked to be JSON, its depth is counted, and its bytes go on
+//! as they are.
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-use triggerline_types::{CustomerId, Event, EventId, EventType, parse_instant};
+use triggerline_types::{CustomerId, Event, EventId, EventType, millis, parse_instant};
 
+use crate::json;
 use crate::problem::{Kind, Problem};
 
 /// The largest payload, in bytes.
@@ -47,21 +51,9 @@ impl Draft {
             subject: Option<String>,
             occurred_at: Option<String>,
         }
-        let mut json = serde_json::Deserializer::from_slice(body);
-        let envelope: Envelope<'_> = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| malformed(&error.path().to_string(), error.inner()))?;
-        json.end().map_err(|error| malformed(".", &error))?;
-        let occurred_at = envelope
-            .occurred_at
-            .map(|text| {
-                parse_instant(&text).map_err(|_| {
-                    let detail = format!(
-                        "is {text:?}; an instant is RFC 3339, such as 2026-11-23T13:05:07.123Z"
-                    );
-                    Problem::field("/occurred_at", detail)
-                })
-            })
-            .transpose()?;
+        let envelope: Envelope<'_> = json::read(body)?;
+        let occurred_at =
+            envelope.occurred_at.map(|text| instant("/occurred_at", &text)).transpose()?;
         Ok(Self {
             event_type: envelope.event_type,
             source: envelope.source,
@@ -74,49 +66,87 @@ impl Draft {
 
     /// Checks that `payload` is JSON, for the door that takes it as bytes.
     pub(crate) fn json_payload(payload: Bytes) -> Result<Bytes, Problem> {
-        let checked: Result<&RawValue, _> = serde_json::from_slice(&payload);
-        match checked {
-            Ok(_) => Ok(payload),
-            Err(error) => {
-                Err(Problem::at(Kind::MalformedBody, "/payload", format!("is not JSON: {error}")))
-            }
+        json::check(&payload).map(|()| payload).map_err(|error| {
+            Problem::at(Kind::MalformedBody, "/payload", format!("is not JSON: {error}"))
+        })
+    }
+
+    /// Judges the draft.
+    pub(crate) fn admit(self) -> Result<Admitted, Problem> {
+        let event_type = EventType::parse(self.event_type)
+            .map_err(|error| Problem::field("/event_type", format!("is invalid: {error}")))?;
+        let source = self.source.unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
+        check_text("/source", &source)?;
+        if let Some(subject) = &self.subject {
+            check_text("/subject", subject)?;
         }
+        if self.payload.len() > MAX_BYTES {
+            let detail = format!("A payload is at most {MAX_BYTES} bytes.");
+            return Err(Problem::new(Kind::TooLarge, detail));
+        }
+        if depth(&self.payload) > MAX_DEPTH {
+            let detail = format!("nests arrays and objects deeper than {MAX_DEPTH} levels");
+            return Err(Problem::field("/payload", detail));
+        }
+        Ok(Admitted {
+            event_type,
+            source,
+            subject: self.subject,
+            occurred_at: self.occurred_at,
+            traceparent: self.traceparent.filter(|text| is_traceparent(text)),
+            payload: self.payload,
+        })
     }
 }
 
-/// Judges a draft.
-pub(crate) fn admit(
-    draft: Draft,
-    customer_id: CustomerId,
-    id: EventId,
-    now: OffsetDateTime,
-) -> Result<Event, Problem> {
-    let event_type = EventType::parse(draft.event_type)
-        .map_err(|error| Problem::field("/event_type", format!("is invalid: {error}")))?;
-    let source = draft.source.unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
-    check_text("/source", &source)?;
-    if let Some(subject) = &draft.subject {
-        check_text("/subject", subject)?;
+/// A good event that has no id yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Admitted {
+    pub(crate) event_type: EventType,
+    source: String,
+    subject: Option<String>,
+    occurred_at: Option<OffsetDateTime>,
+    traceparent: Option<String>,
+    pub(crate) payload: Bytes,
+}
+
+impl Admitted {
+    pub(crate) fn into_event(
+        self,
+        customer_id: CustomerId,
+        id: EventId,
+        received_at: OffsetDateTime,
+        quarantined: Option<String>,
+    ) -> Event {
+        Event {
+            id,
+            customer_id,
+            event_type: self.event_type,
+            source: self.source,
+            subject: self.subject,
+            occurred_at: self.occurred_at.unwrap_or(received_at),
+            received_at,
+            traceparent: self.traceparent,
+            quarantined,
+            payload: self.payload,
+        }
     }
-    if draft.payload.len() > MAX_BYTES {
-        let detail = format!("A payload is at most {MAX_BYTES} bytes.");
-        return Err(Problem::new(Kind::TooLarge, detail));
+
+    /// Adds what makes the event this one and no other: what its producer said of it, whichever
+    /// door it came by, but not the trace context, which a retry may have anew. Each part is
+    /// preceded by its length, so that no two events add up to the same bytes.
+    pub(crate) fn fingerprint(&self, hash: &mut Sha256) {
+        let mut part = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        part(self.event_type.as_str().as_bytes());
+        part(self.source.as_bytes());
+        part(self.subject.as_deref().unwrap_or_default().as_bytes());
+        let occurred_at = self.occurred_at.map(|at| millis(at).to_be_bytes());
+        part(occurred_at.as_ref().map_or(&[], |bytes| &bytes[..]));
+        part(&self.payload);
     }
-    if depth(&draft.payload) > MAX_DEPTH {
-        let detail = format!("nests arrays and objects deeper than {MAX_DEPTH} levels");
-        return Err(Problem::field("/payload", detail));
-    }
-    Ok(Event {
-        id,
-        customer_id,
-        event_type,
-        source,
-        subject: draft.subject,
-        occurred_at: draft.occurred_at.unwrap_or(now),
-        received_at: now,
-        traceparent: draft.traceparent.filter(|text| is_traceparent(text)),
-        payload: draft.payload,
-    })
 }
 
 fn check_text(pointer: &'static str, text: &str) -> Result<(), Problem> {
@@ -164,17 +194,12 @@ fn depth(json: &[u8]) -> usize {
     deepest
 }
 
-fn malformed(path: &str, error: &serde_json::Error) -> Problem {
-    let pointer = match path {
-        "." | "?" => String::new(),
-        path => format!("/{}", path.replace('.', "/")),
-    };
-    let detail = if error.is_data() {
-        error.to_string()
-    } else {
-        format!("is not well-formed JSON: {error}")
-    };
-    Problem::at(Kind::MalformedBody, pointer, detail)
+/// An instant as a producer writes it.
+pub(crate) fn instant(pointer: &str, text: &str) -> Result<OffsetDateTime, Problem> {
+    parse_instant(text).map_err(|_| {
+        let told = format!("is {text:?}; an instant is RFC 3339, such as 2026-11-23T13:05:07.123Z");
+        Problem::field(pointer, told)
+    })
 }
 
 #[cfg(test)]
@@ -183,8 +208,9 @@ mod tests {
 
     fn admitted(body: &str) -> Result<Event, Problem> {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let draft = Draft::from_json(&body, None)?;
-        admit(draft, CustomerId::new(), EventId::new(), OffsetDateTime::UNIX_EPOCH)
+        let admitted = Draft::from_json(&body, None)?.admit()?;
+        let at = OffsetDateTime::UNIX_EPOCH;
+        Ok(admitted.into_event(CustomerId::new(), EventId::new(), at, None))
     }
 
     #[test]
@@ -252,6 +278,28 @@ mod tests {
             assert_eq!(problem.kind, kind, "{body}: {problem:?}");
             assert_eq!(problem.faults[0].pointer, pointer, "{body}: {problem:?}");
             assert!(problem.detail.contains(told), "{body}: {problem:?}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_tells_events_apart_and_nothing_else() {
+        let fingerprint = |body: &str| {
+            let body = Bytes::copy_from_slice(body.as_bytes());
+            let trace = EventId::new().to_string();
+            let mut hash = Sha256::new();
+            Draft::from_json(&body, Some(trace)).unwrap().admit().unwrap().fingerprint(&mut hash);
+            hash.finalize()
+        };
+        let event = fingerprint(r#"{"event_type":"a","payload":{"n": 1}}"#);
+        assert_eq!(event, fingerprint(r#"{"payload":{"n": 1}, "source":"api", "event_type":"a"}"#));
+        for other in [
+            r#"{"event_type":"b","payload":{"n": 1}}"#,
+            r#"{"event_type":"a","payload":{"n":1}}"#,
+            r#"{"event_type":"a","payload":{"n": 1},"source":"b"}"#,
+            r#"{"event_type":"a","payload":{"n": 1},"subject":"b"}"#,
+            r#"{"event_type":"a","payload":{"n": 1},"occurred_at":"2026-11-23T00:00:00Z"}"#,
+        ] {
+            assert_ne!(event, fingerprint(other), "{other}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Where a page of the inbox ended, as callers carry it: opaque, and signed for one customer
-//! and one set of filters, so that a tampered or borrowed one is refused.
+//! Where a page ended, as callers carry it: opaque, and signed for one customer and one query, so
+//! that a tampered or borrowed one is refused.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,8 +10,8 @@ use triggerline_types::{CustomerId, EventId, millis};
 
 use crate::keys::Pepper;
 
-/// Milliseconds since the epoch, event id, half of a MAC.
-const BYTES: usize = 8 + 16 + 16;
+/// Half of a MAC.
+const TAG: usize = 16;
 
 pub(crate) struct Cursors {
     pepper: Pepper,
@@ -22,24 +22,30 @@ impl Cursors {
         Self { pepper: pepper.clone() }
     }
 
-    /// `filters`: the query that the page answered, in any form that tells queries apart.
-    pub(crate) fn write(&self, at: Position, customer: CustomerId, filters: &str) -> String {
-        let mut bytes = Vec::with_capacity(BYTES);
-        bytes.extend_from_slice(&millis(at.received_at).to_be_bytes());
-        bytes.extend_from_slice(at.id.as_uuid().as_bytes());
-        let tag = self.tag(&bytes, customer, filters);
-        bytes.extend_from_slice(&tag);
-        URL_SAFE_NO_PAD.encode(bytes)
+    /// `query`: what the page answered, in any form that tells queries apart.
+    pub(crate) fn seal(&self, place: &[u8], customer: CustomerId, query: &str) -> String {
+        let tag = self.tag(place, customer, query);
+        URL_SAFE_NO_PAD.encode([place, &tag].concat())
     }
 
-    /// `None` for anything that [`Self::write`] didn't write for this customer and query.
-    pub(crate) fn read(&self, text: &str, customer: CustomerId, filters: &str) -> Option<Position> {
-        let bytes: [u8; BYTES] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-        let (position, tag) = bytes.split_at(24);
-        if !bool::from(self.tag(position, customer, filters).ct_eq(tag)) {
-            return None;
-        }
-        let (at, id) = position.split_at(8);
+    /// `None` for anything that [`Self::seal`] didn't seal for this customer and query.
+    pub(crate) fn open(&self, text: &str, customer: CustomerId, query: &str) -> Option<Vec<u8>> {
+        let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let tag = bytes.split_off(bytes.len().checked_sub(TAG)?);
+        bool::from(self.tag(&bytes, customer, query).ct_eq(&tag)).then_some(bytes)
+    }
+
+    /// A place in an inbox: milliseconds since the epoch, event id.
+    pub(crate) fn write(&self, at: Position, customer: CustomerId, query: &str) -> String {
+        let mut place = [0; 24];
+        place[..8].copy_from_slice(&millis(at.received_at).to_be_bytes());
+        place[8..].copy_from_slice(at.id.as_uuid().as_bytes());
+        self.seal(&place, customer, query)
+    }
+
+    pub(crate) fn read(&self, text: &str, customer: CustomerId, query: &str) -> Option<Position> {
+        let place: [u8; 24] = self.open(text, customer, query)?.try_into().ok()?;
+        let (at, id) = place.split_at(8);
         let at = i128::from(i64::from_be_bytes(at.try_into().ok()?));
         let id = u128::from_be_bytes(id.try_into().ok()?);
         Some(Position {
@@ -48,10 +54,10 @@ impl Cursors {
         })
     }
 
-    fn tag(&self, position: &[u8], customer: CustomerId, filters: &str) -> [u8; 16] {
-        let data = [position, customer.as_uuid().as_bytes(), filters.as_bytes()].concat();
-        let mut half = [0; 16];
-        half.copy_from_slice(&self.pepper.mac("cursor", &data)[..16]);
+    fn tag(&self, place: &[u8], customer: CustomerId, query: &str) -> [u8; TAG] {
+        let data = [place, customer.as_uuid().as_bytes(), query.as_bytes()].concat();
+        let mut half = [0; TAG];
+        half.copy_from_slice(&self.pepper.mac("cursor", &data)[..TAG]);
         half
     }
 }

@@ -8,6 +8,8 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::RngExt as _;
 use sha2::Sha256;
+use time::OffsetDateTime;
+use triggerline_types::{ApiKey, ApiKeyId, CustomerId, Scope, truncate_to_millis};
 
 const RANDOM_DIGITS: usize = 33;
 const CHECK_DIGITS: usize = 6;
@@ -23,6 +25,42 @@ pub fn generate(env: &str) -> String {
     let body = format!("tl_{env}_{}", &random[random.len() - RANDOM_DIGITS..]);
     let check = base62(u128::from(crc32fast::hash(body.as_bytes())), CHECK_DIGITS);
     format!("{body}{check}")
+}
+
+/// A key that was just made, to be shown this once.
+pub struct NewKey {
+    pub text: String,
+    /// What is kept of it.
+    pub key: ApiKey,
+}
+
+/// Characters of a key that are shown later on: its prefix and a few of its 33 digits.
+const HINT_DIGITS: usize = 4;
+
+/// A new key, which never expires and asks as often as its customer may.
+pub fn new_key(
+    pepper: &Pepper,
+    env: &str,
+    customer_id: CustomerId,
+    name: String,
+    scopes: Vec<Scope>,
+) -> NewKey {
+    let text = generate(env);
+    let hint = text[..text.len() - RANDOM_DIGITS - CHECK_DIGITS + HINT_DIGITS].to_owned();
+    let key = ApiKey {
+        id: ApiKeyId::new(),
+        customer_id,
+        name,
+        hint,
+        hash: pepper.hash(&text),
+        scopes,
+        rate_limit: None,
+        created_at: truncate_to_millis(OffsetDateTime::now_utc()),
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    NewKey { text, key }
 }
 
 /// Whether `text` has the form of a key and its check digits are right.

@@ -1,54 +1,101 @@
-//! The gateway: the door for events, the inbox and subscriptions.
+//! The gateway: the door for events, the inbox, subscriptions, and what customers manage.
 //!
-//! A request comes in over HTTP ([`http`]) or gRPC ([`grpc`]); its key is checked ([`auth`]);
-//! an event is admitted ([`admit`], pure) and published ([`publish`]), and only then is it
-//! answered 202. Reads go to the stores. Every error is a problem document ([`problem`]).
+//! A connection is accepted by the [`server`]. Its requests come over HTTP ([`http`]) or gRPC
+//! ([`grpc`]); whoever [`asking`] is found by their key ([`auth`]) and counted against its limit
+//! ([`limits`]). An event is read from our own envelope ([`admit`]), from CloudEvents
+//! ([`cloud_events`]) or from a [`batch`] of either, and takes the one path through [`accept`]:
+//! admitted, reserved under its idempotency key ([`idempotency`]), published ([`publish`]), and
+//! only then answered 202. Reads go to the stores. Every error is a [`problem`].
 
+mod accept;
 mod admit;
+mod asking;
 mod auth;
+mod batch;
+mod cloud_events;
 mod config;
 mod cursor;
 mod grpc;
 mod http;
+mod idempotency;
+mod json;
 pub mod keys;
+mod limits;
 mod problem;
 mod publish;
+mod schemas;
+mod server;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use triggerline_guard::Reach;
 use triggerline_kafka::{KafkaConfig, Producer, Topics};
 use triggerline_service::admin::bind;
-use triggerline_store::{ControlStore, EventStore};
+use triggerline_store::{Cache, ControlStore, EventStore};
 
 use auth::Auth;
 pub use config::{DEFAULTS, GatewayConfig};
 use cursor::Cursors;
 use keys::Pepper;
+use limits::Limiter;
 use publish::Publisher;
+use schemas::Schemas;
+use server::Server;
+
+/// What a gateway stands on.
+pub struct Parts {
+    pub pepper: Pepper,
+    /// What URLs a subscription may name: the delivery service's rules.
+    pub reach: Reach,
+    pub control: Arc<dyn ControlStore>,
+    pub events: Arc<dyn EventStore>,
+    pub cache: Arc<dyn Cache>,
+}
+
+/// How long the start waits for the cache, so that the first requests with an idempotency key
+/// are not refused. Without it the gateway starts all the same.
+const CACHE_PATIENCE: Duration = Duration::from_secs(2);
+
+async fn wait_for(cache: &dyn Cache) {
+    let until = Instant::now() + CACHE_PATIENCE;
+    while !cache.is_available() {
+        if Instant::now() >= until {
+            tracing::warn!("the cache does not answer; going on without it until it does");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
 
 /// What every handler needs.
 struct Shared {
+    settings: GatewayConfig,
     auth: Auth,
+    limiter: Arc<Limiter>,
+    schemas: Arc<Schemas>,
     publisher: Publisher,
+    cache: Arc<dyn Cache>,
     control: Arc<dyn ControlStore>,
     events: Arc<dyn EventStore>,
     cursors: Cursors,
-    /// What URLs a subscription may name: the delivery service's rules.
+    /// For new keys.
+    pepper: Pepper,
     reach: Reach,
+    /// For bodies, in [`http::units`].
+    room: Arc<Semaphore>,
 }
 
 pub struct App {
     http: TcpListener,
     grpc: TcpListener,
+    server: Server,
     shared: Arc<Shared>,
     producer: Producer,
-    drain: Duration,
 }
 
 impl App {
@@ -56,23 +103,39 @@ impl App {
     pub async fn build(
         config: &GatewayConfig,
         kafka: &KafkaConfig,
-        pepper: Pepper,
-        reach: Reach,
-        control: Arc<dyn ControlStore>,
-        events: Arc<dyn EventStore>,
+        parts: Parts,
     ) -> anyhow::Result<Self> {
+        let Parts { pepper, reach, control, events, cache } = parts;
         let http = bind("gateway.http_listen", &config.http_listen).await?;
         let grpc = bind("gateway.grpc_listen", &config.grpc_listen).await?;
+        let server = Server::new(config.limits.clone(), &config.tls)?;
         let producer = Producer::new(kafka, "gateway", config.produce_patience)?;
+        let limiter = Arc::new(Limiter::new(Arc::clone(&cache), config.rate_limit_without_cache));
+        wait_for(&*cache).await;
+        let schemas = Arc::new(Schemas::new(Arc::clone(&control)));
+        let waiting = config.limits.waiting_events;
         let shared = Shared {
             cursors: Cursors::new(&pepper),
-            auth: Auth::new(Arc::clone(&control), pepper, config.key_cache),
-            publisher: Publisher::new(producer.clone(), &Topics::new(kafka)),
+            auth: Auth::new(
+                Arc::clone(&control),
+                Arc::clone(&limiter),
+                Arc::clone(&schemas),
+                config.plans.clone(),
+                pepper.clone(),
+                config.key_cache,
+            ),
+            limiter,
+            schemas,
+            publisher: Publisher::new(producer.clone(), &Topics::new(kafka), waiting),
+            cache,
             control,
             events,
+            pepper,
             reach,
+            room: Arc::new(Semaphore::new(http::units(config.limits.body_bytes))),
+            settings: config.clone(),
         };
-        Ok(Self { http, grpc, shared: Arc::new(shared), producer, drain: config.drain })
+        Ok(Self { http, grpc, server, shared: Arc::new(shared), producer })
     }
 
     pub fn http_address(&self) -> anyhow::Result<SocketAddr> {
@@ -86,32 +149,35 @@ impl App {
     /// Serves until `shutdown`; then takes no new connection, answers what it has begun and
     /// waits for Kafka's last reports.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { http, grpc, shared, producer, drain } = self;
-        let router = http::router(Arc::clone(&shared));
-        let stopping = shutdown.clone();
-        let over_http = async move {
-            axum::serve(http, router)
-                .with_graceful_shutdown(stopping.cancelled_owned())
-                .await
-                .context("serve HTTP")
+        let Self { http, grpc, server, shared, producer } = self;
+        let drain = shared.settings.drain;
+        let following = {
+            let (shared, shutdown) = (Arc::clone(&shared), shutdown.clone());
+            tokio::spawn(async move { shared.auth.follow(shutdown).await })
         };
-        let stopping = shutdown.clone();
-        let over_grpc =
-            async move { grpc::serve(grpc, shared, stopping).await.context("serve gRPC") };
-        let served = async { tokio::try_join!(over_http, over_grpc).map(drop) };
+        let over_grpc = grpc::router(Arc::clone(&shared), shutdown.clone())?;
+        let over_http = http::router(shared)?;
+        let server = Arc::new(server);
+        let answered = async {
+            tokio::join!(
+                Arc::clone(&server).serve(http, over_http, shutdown.clone()),
+                Arc::clone(&server).serve(grpc, over_grpc, shutdown.clone()),
+            );
+        };
         let bounded = async {
             shutdown.cancelled().await;
             tokio::time::sleep(drain).await;
         };
-        let result = tokio::select! {
-            result = served => result,
-            () = producer.failed() => return Err(anyhow::anyhow!("the Kafka producer can't go on")),
+        tokio::select! {
+            () = answered => {}
+            () = producer.failed() => anyhow::bail!("the Kafka producer can't go on"),
             () = bounded => {
                 tracing::warn!("some requests were still being answered when time ran out");
-                Ok(())
             }
-        };
+        }
         producer.close(drain).await;
-        result
+        // It writes down when keys were last used, and ends by itself.
+        following.await?;
+        Ok(())
     }
 }

@@ -1,91 +1,174 @@
-//! Errors as callers see them: RFC 9457 problem documents over HTTP, a status over gRPC.
+//! Errors as callers see them.
 //!
 //! A [`Problem`] says what is wrong and what would be right, and nothing about our insides.
+//! Its [`Kind`] is one row of a table: the name, the HTTP status, the gRPC code. Over HTTP it
+//! becomes an RFC 9457 problem document ([`Problem::document`], written by the outermost layer,
+//! which knows the request's id); over gRPC a status with `google.rpc` details
+//! ([`crate::grpc::status`]).
 
-use axum::Json;
+use std::time::Duration;
+
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tonic::Code;
+use utoipa::ToSchema;
 
 /// One place in a body and what is wrong there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Fault {
     /// A JSON Pointer (RFC 6901) into the body.
+    #[schema(example = "/event_type")]
     pub(crate) pointer: String,
     pub(crate) detail: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Problem {
     pub(crate) kind: Kind,
     pub(crate) detail: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) faults: Vec<Fault>,
+    /// Not before this has passed is it worth trying again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// The kinds of problem; each has a page under docs/errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
     MalformedBody,
     InvalidField,
     InvalidParameter,
     InvalidSelector,
+    InvalidSchema,
+    SchemaViolation,
     Unauthorized,
     MissingScope,
     NotFound,
     MethodNotAllowed,
+    Conflict,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
     TooLarge,
     UnsupportedMediaType,
+    RateLimited,
+    Timeout,
     Unavailable,
     Internal,
 }
 
+/// What a kind is called and answered with.
+pub(crate) struct Row {
+    /// Its page under docs/errors, and the end of `type`.
+    pub(crate) name: &'static str,
+    pub(crate) status: StatusCode,
+    pub(crate) code: Code,
+    pub(crate) title: &'static str,
+}
+
 impl Kind {
-    const fn parts(self) -> (&'static str, StatusCode, &'static str) {
-        match self {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 19] = [
+        Self::MalformedBody,
+        Self::InvalidField,
+        Self::InvalidParameter,
+        Self::InvalidSelector,
+        Self::InvalidSchema,
+        Self::SchemaViolation,
+        Self::Unauthorized,
+        Self::MissingScope,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::IdempotencyKeyInUse,
+        Self::IdempotencyKeyReused,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::RateLimited,
+        Self::Timeout,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    pub(crate) const fn row(self) -> Row {
+        let (name, status, code, title) = match self {
             Self::MalformedBody => {
-                ("malformed-body", StatusCode::BAD_REQUEST, "The body can't be read")
+                ("malformed-body", 400, Code::InvalidArgument, "The body can't be read")
             }
-            Self::InvalidField => ("invalid-field", StatusCode::BAD_REQUEST, "A field is invalid"),
+            Self::InvalidField => {
+                ("invalid-field", 400, Code::InvalidArgument, "A field is invalid")
+            }
             Self::InvalidParameter => {
-                ("invalid-parameter", StatusCode::BAD_REQUEST, "A parameter is invalid")
+                ("invalid-parameter", 400, Code::InvalidArgument, "A parameter is invalid")
             }
-            Self::InvalidSelector => (
-                "invalid-selector",
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "The selector can't be compiled",
-            ),
+            Self::InvalidSelector => {
+                ("invalid-selector", 422, Code::InvalidArgument, "The selector can't be compiled")
+            }
+            Self::InvalidSchema => {
+                ("invalid-schema", 422, Code::InvalidArgument, "The schema can't be used")
+            }
+            Self::SchemaViolation => {
+                ("schema-violation", 422, Code::InvalidArgument, "The payload breaks its schema")
+            }
             Self::Unauthorized => {
-                ("unauthorized", StatusCode::UNAUTHORIZED, "A valid API key is needed")
+                ("unauthorized", 401, Code::Unauthenticated, "A valid API key is needed")
             }
             Self::MissingScope => {
-                ("missing-scope", StatusCode::FORBIDDEN, "The API key may not do this")
+                ("missing-scope", 403, Code::PermissionDenied, "The API key may not do this")
             }
-            Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "There is no such thing"),
+            Self::NotFound => ("not-found", 404, Code::NotFound, "There is no such thing"),
             Self::MethodNotAllowed => {
-                ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Not with this method")
+                ("method-not-allowed", 405, Code::Unimplemented, "Not with this method")
             }
-            Self::TooLarge => ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+            Self::Conflict => {
+                ("conflict", 409, Code::FailedPrecondition, "Not as things stand now")
+            }
+            Self::IdempotencyKeyInUse => (
+                "idempotency-key-in-use",
+                409,
+                Code::Aborted,
+                "A request with this idempotency key is under way",
+            ),
+            Self::IdempotencyKeyReused => (
+                "idempotency-key-reused",
+                422,
+                Code::FailedPrecondition,
+                "The idempotency key belongs to another request",
+            ),
+            Self::TooLarge => ("too-large", 413, Code::ResourceExhausted, "The body is too large"),
             Self::UnsupportedMediaType => (
                 "unsupported-media-type",
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                415,
+                Code::InvalidArgument,
                 "The content type is not supported",
             ),
-            Self::Unavailable => {
-                ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Try again shortly")
+            Self::RateLimited => {
+                ("rate-limited", 429, Code::ResourceExhausted, "Too many requests")
             }
-            Self::Internal => {
-                ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here")
+            Self::Timeout => {
+                ("timeout", 408, Code::DeadlineExceeded, "The request took too long to arrive")
             }
-        }
+            Self::Unavailable => ("unavailable", 503, Code::Unavailable, "Try again shortly"),
+            Self::Internal => ("internal", 500, Code::Internal, "Something went wrong here"),
+        };
+        let status = match StatusCode::from_u16(status) {
+            Ok(status) => status,
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Row { name, status, code, title }
     }
 }
 
-/// How long to wait after a 503, in seconds.
-const RETRY_AFTER_SECONDS: u64 = 2;
+/// How long to wait after a 503.
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(2);
 
 impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), faults: Vec::new() }
+        let retry_after = (kind == Kind::Unavailable).then_some(UNAVAILABLE_FOR);
+        Self { kind, detail: detail.into(), faults: Vec::new(), retry_after }
     }
 
     pub(crate) fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -94,74 +177,93 @@ impl Problem {
 
     pub(crate) fn at(kind: Kind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let fault = Fault { pointer: pointer.into(), detail: detail.into() };
-        Self {
-            kind,
-            detail: format!("{} {}", fault.pointer, fault.detail).trim_start().to_owned(),
-            faults: vec![fault],
-        }
+        let detail = format!("{} {}", fault.pointer, fault.detail).trim_start().to_owned();
+        Self { faults: vec![fault], ..Self::new(kind, detail) }
+    }
+
+    pub(crate) fn parameter(name: &str, detail: impl AsRef<str>) -> Self {
+        Self::new(Kind::InvalidParameter, format!("{name} {}", detail.as_ref()))
     }
 
     pub(crate) fn not_found() -> Self {
         Self::new(Kind::NotFound, "It doesn't exist, or it isn't yours.")
     }
+
+    pub(crate) fn retry_after(self, after: Duration) -> Self {
+        Self { retry_after: Some(after), ..self }
+    }
+
+    /// Whole seconds, rounded up: `Retry-After` is never earlier than what it stands for.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        let seconds = |after: Duration| after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        self.retry_after.map(|after| seconds(after).max(1))
+    }
+
+    pub(crate) fn document(&self, instance: Option<String>) -> Document<'_> {
+        let Row { name, status, title, .. } = self.kind.row();
+        Document {
+            r#type: format!("/docs/errors/{name}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            instance,
+            errors: &self.faults,
+        }
+    }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// What is wrong (RFC 9457 §3).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Document<'a> {
+    /// `/docs/errors/<name>`: its page, and what a program decides by.
+    #[schema(example = "/docs/errors/invalid-field")]
     r#type: String,
+    /// The same for each problem of the type.
     title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What is wrong this time, for a person.
     detail: &'a str,
+    /// This occurrence; absent in the results of a batch.
+    #[schema(example = "urn:triggerline:request:0193570e-9b2f-7c9a-b6a1-4a3c8d5e6f70")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    /// Places in the body that are at fault; absent where none can be named.
+    #[schema(required = false)]
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Fault],
 }
 
+/// The status and headers; the body is written by [`render`], which finds the problem in the
+/// response's extensions.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (name, status, title) = self.kind.parts();
-        let document = Document {
-            r#type: format!("urn:triggerline:problem:{name}"),
-            title,
-            status: status.as_u16(),
-            detail: &self.detail,
-            errors: &self.faults,
-        };
-        let mut response = (status, Json(document)).into_response();
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.kind.row().status;
         let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, json);
-        match self.kind {
-            Kind::Unauthorized => {
-                // RFC 6750 §3.
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Kind::Unavailable => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
-            }
-            _ => {}
+        if self.kind == Kind::Unauthorized {
+            // RFC 6750 §3.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(Box::new(self));
         response
     }
 }
 
-impl From<Problem> for tonic::Status {
-    fn from(problem: Problem) -> Self {
-        let code = match problem.kind {
-            Kind::MalformedBody
-            | Kind::InvalidField
-            | Kind::InvalidParameter
-            | Kind::InvalidSelector
-            | Kind::UnsupportedMediaType => tonic::Code::InvalidArgument,
-            Kind::Unauthorized => tonic::Code::Unauthenticated,
-            Kind::MissingScope => tonic::Code::PermissionDenied,
-            Kind::NotFound => tonic::Code::NotFound,
-            Kind::MethodNotAllowed => tonic::Code::Unimplemented,
-            Kind::TooLarge => tonic::Code::ResourceExhausted,
-            Kind::Unavailable => tonic::Code::Unavailable,
-            Kind::Internal => tonic::Code::Internal,
-        };
-        Self::new(code, problem.detail)
-    }
+/// Writes the document of a response that is a problem; `instance` names this occurrence.
+pub(crate) fn render(mut response: Response, instance: String) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Box<Problem>>() else {
+        return response;
+    };
+    let json = serde_json::to_vec(&problem.document(Some(instance))).unwrap_or_default();
+    let kind = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    *response.body_mut() = Body::from(json);
+    response
 }
 
 /// A store that didn't answer. Logged here, once; the caller learns only that it is us.
@@ -176,5 +278,34 @@ impl From<triggerline_store::StoreError> for Problem {
             tracing::error!(%error, source, "a store failed");
             Self::new(Kind::Internal, "The error has been logged.")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_page_and_serialises_to_its_name() {
+        let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors");
+        let index = std::fs::read_to_string(format!("{pages}/README.md")).unwrap();
+        for kind in Kind::ALL {
+            let Row { name, status, title, .. } = kind.row();
+            let page = std::fs::read_to_string(format!("{pages}/{name}.md")).unwrap_or_default();
+            assert!(page.starts_with(&format!("# {name}\n")), "{name} has no page");
+            assert!(page.contains(&format!("`{}` {title}", status.as_u16())), "{name}");
+            assert!(index.contains(&format!("({name}.md) | {}", status.as_u16())), "{name}");
+            assert_eq!(serde_json::to_value(kind).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up() {
+        for (millis, seconds) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2)] {
+            let problem = Problem::new(Kind::RateLimited, "");
+            let problem = problem.retry_after(Duration::from_millis(millis));
+            assert_eq!(problem.retry_after_seconds(), Some(seconds), "{millis} ms");
+        }
+        assert_eq!(Problem::new(Kind::NotFound, "").retry_after_seconds(), None);
     }
 }

@@ -1,7 +1,10 @@
 //! An admitted event's way into Kafka: the last thing before 202.
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 use triggerline_kafka::{ProduceError, Producer, Topic, Topics};
-use triggerline_types::Event;
+use triggerline_types::{Event, EventId};
 use triggerline_wire as wire;
 
 use crate::problem::{Kind, Problem};
@@ -9,25 +12,42 @@ use crate::problem::{Kind, Problem};
 pub(crate) struct Publisher {
     producer: Producer,
     topic: String,
+    /// One permit for each event that may wait for Kafka.
+    room: Arc<Semaphore>,
 }
 
 impl Publisher {
-    pub(crate) fn new(producer: Producer, topics: &Topics) -> Self {
-        Self { producer, topic: topics.name(Topic::Events) }
+    /// `waiting`: how many events may wait for Kafka's report at once.
+    pub(crate) fn new(producer: Producer, topics: &Topics, waiting: usize) -> Self {
+        let room = Arc::new(Semaphore::new(waiting));
+        Self { producer, topic: topics.name(Topic::Events), room }
     }
 
-    /// `Ok` means that all in-sync replicas have the event.
-    pub(crate) async fn publish(&self, event: &Event) -> Result<(), Problem> {
-        match self.producer.try_send(&self.topic, &wire::event::encode(event)).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(problem(event, &error)),
-        }
+    /// Hands the event to Kafka's client, now, so that events started one after the other stand
+    /// in that order. What it returns is `Ok` when all in-sync replicas have the event.
+    pub(crate) fn start(
+        &self,
+        event: &Event,
+    ) -> Result<impl Future<Output = Result<(), Problem>> + use<>, Problem> {
+        let id = event.id;
+        let room = Arc::clone(&self.room)
+            .try_acquire_owned()
+            .map_err(|_| problem(id, &ProduceError::Full))?;
+        let report = self
+            .producer
+            .start(&self.topic, &wire::event::encode(event))
+            .map_err(|error| problem(id, &error))?;
+        Ok(async move {
+            let report = report.await;
+            drop(room);
+            report.map(drop).map_err(|error| problem(id, &error))
+        })
     }
 }
 
-fn problem(event: &Event, error: &ProduceError) -> Problem {
+fn problem(event: EventId, error: &ProduceError) -> Problem {
     let source = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(event = %event.id, %error, source, "an event was not accepted");
+    tracing::warn!(%event, %error, source, "an event was not accepted");
     let detail = match error {
         ProduceError::Full => "Too many events are waiting for Kafka. This one was not accepted.",
         ProduceError::Unknown(_) => {

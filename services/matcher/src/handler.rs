@@ -36,6 +36,10 @@ impl Matcher {
 impl Handler for Matcher {
     async fn handle(&self, consumed: &Consumed, _stop: &Stop) -> Result<(), HandlerError> {
         let event = wire::event::decode(&consumed.record)?;
+        if event.quarantined.is_some() {
+            // Released, it comes again.
+            return Ok(());
+        }
         let view = self.subscriptions.of_customer(event.customer_id);
         let live = view.iter().flat_map(|view| view.live());
         let now = truncate_to_millis(OffsetDateTime::now_utc());

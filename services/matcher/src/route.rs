@@ -103,6 +103,7 @@ mod tests {
             occurred_at: now,
             received_at: now,
             traceparent: None,
+            quarantined: None,
             payload: payload.into(),
         }
     }

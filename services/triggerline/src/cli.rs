@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use triggerline_service::config::duration::parse;
+use triggerline_types::{ApiKeyId, CustomerId, RateLimit, Scope};
 
 /// Triggers on Kafka: events in over HTTP or gRPC, matched against each customer's
 /// subscriptions, delivered as signed webhooks, kept in an inbox.
@@ -36,9 +39,12 @@ pub(crate) enum Command {
     /// Kafka topics.
     #[command(subcommand)]
     Topics(Topics),
-    /// Customers and their first API key.
+    /// Customers: make, list, change.
     #[command(subcommand)]
     Customers(Customers),
+    /// API keys: make, list, rotate, revoke.
+    #[command(subcommand)]
+    Keys(Keys),
     /// Prints the default settings, commented; a file to start from.
     Config,
 }
@@ -98,6 +104,9 @@ pub(crate) struct Dev {
     /// subscriptions.
     #[arg(long, value_name = "URL")]
     pub(crate) postgres: Option<String>,
+    /// Use this Redis for rate limits and idempotency keys instead of this process's memory.
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
     /// Settings beyond these, as for the single services.
     #[command(flatten)]
     pub(crate) file: File,
@@ -109,16 +118,107 @@ pub(crate) enum Topics {
     Apply(File),
 }
 
+/// Of commands that work on the control store itself.
+#[derive(Debug, Args)]
+pub(crate) struct OnStore {
+    #[command(flatten)]
+    pub(crate) file: File,
+    /// How the result is printed.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Customers {
-    /// Makes a customer and an API key with all scopes, and prints the key once.
+    /// Makes a customer and an API key with everything a customer may do, and prints the key once.
     Create {
         /// What to call the customer.
         name: String,
+        /// A plan of the settings (gateway.plans).
+        #[arg(long, default_value = "default")]
+        plan: String,
+        /// How often each of its keys may ask, instead of what the plan says: 600/1m, say.
+        #[arg(long)]
+        rate_limit: Option<RateLimit>,
         #[command(flatten)]
-        file: File,
-        /// How the result is printed.
-        #[arg(long, value_enum, default_value_t = Output::Text)]
-        output: Output,
+        on: OnStore,
     },
+    /// Lists all customers, oldest first.
+    List {
+        #[command(flatten)]
+        on: OnStore,
+    },
+    /// Changes a customer's name, plan or rate limit. Counts within a second.
+    Update {
+        customer: CustomerId,
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(long)]
+        plan: Option<String>,
+        /// Such as 600/1m; "plan" for what the plan says.
+        #[arg(long)]
+        rate_limit: Option<String>,
+        #[command(flatten)]
+        on: OnStore,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Makes an API key and prints it once.
+    Create {
+        /// Whose it is.
+        #[arg(long, value_name = "ID")]
+        customer: CustomerId,
+        /// What it is for.
+        #[arg(long)]
+        name: String,
+        /// What it may do; repeat it, or separate by commas. All that a customer may do, if absent.
+        /// "admin" is for the installation's operators: it opens /v1/customers.
+        #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', value_parser = scope)]
+        scopes: Vec<Scope>,
+        /// When it stops working: 90d, say. Never, if absent.
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires_in: Option<Duration>,
+        /// How often it may ask, instead of what its customer or plan says: 600/1m, say.
+        #[arg(long)]
+        rate_limit: Option<RateLimit>,
+        #[command(flatten)]
+        on: OnStore,
+    },
+    /// Lists a customer's keys, oldest first.
+    List {
+        #[arg(long, value_name = "ID")]
+        customer: CustomerId,
+        #[command(flatten)]
+        on: OnStore,
+    },
+    /// Makes a key like an existing one, which goes on working for a while beside it.
+    Rotate {
+        key: ApiKeyId,
+        #[arg(long, value_name = "ID")]
+        customer: CustomerId,
+        /// How long both work.
+        #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
+        overlap: Duration,
+        #[command(flatten)]
+        on: OnStore,
+    },
+    /// Revokes a key for good, on every gateway within a second.
+    Revoke {
+        key: ApiKeyId,
+        #[arg(long, value_name = "ID")]
+        customer: CustomerId,
+        #[command(flatten)]
+        on: OnStore,
+    },
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    Scope::parse(text)
+        .ok_or_else(|| format!("scopes are {}", Scope::ALL.map(Scope::as_str).join(", ")))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse(text).ok_or_else(|| "a number and a unit, such as 15m, 2h or 90d".to_owned())
 }

@@ -20,6 +20,7 @@ pub(crate) struct Config {
     pub(crate) kafka: KafkaConfig,
     pub(crate) topics: TopicsConfig,
     pub(crate) control: ControlConfig,
+    pub(crate) cache: CacheConfig,
     pub(crate) inbox: InboxConfig,
     pub(crate) admin: AdminConfig,
     pub(crate) log: LogConfig,
@@ -47,6 +48,12 @@ pub(crate) struct ControlConfig {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct CacheConfig {
+    pub(crate) url: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct InboxConfig {
     pub(crate) url: String,
 }
@@ -58,6 +65,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let config: Self = load(&defaults(), file, overrides)?;
         config.delivery.check()?;
+        config.gateway.check()?;
         if config.topics.partitions < 1 {
             return Err(ConfigError::key("topics.partitions", "is at least 1"));
         }
@@ -110,6 +118,10 @@ mod tests {
             ("delivery.max_attempts", "0"),
             ("topics.partitions", "0"),
             ("matcher.window_records", "-1"),
+            ("gateway.plans.default.rate_limit", "many"),
+            ("gateway.idempotency_without_cache", "local"),
+            ("gateway.limits.connections", "0"),
+            ("gateway.key_environment", "Live!"),
         ] {
             let error = Config::load(None, &[(key.to_owned(), value.to_owned())]).unwrap_err();
             assert!(error.to_string().contains(key), "{error}");

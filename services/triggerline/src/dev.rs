@@ -5,11 +5,12 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use triggerline_service::{signals, telemetry};
+use triggerline_store::NewCustomer;
 
 use crate::cli::Dev;
 use crate::config::Config;
+use crate::manage::customer_with_key;
 use crate::platform::{Options, Platform, secret_file};
-use crate::setup::customer_with_key;
 
 pub(crate) async fn run(options: &Dev) -> anyhow::Result<()> {
     let config = Config::load(options.file.config.as_deref(), &overrides(options))?;
@@ -38,6 +39,8 @@ fn overrides(options: &Dev) -> Vec<(String, String)> {
         ("gateway.http_listen", options.http.to_string()),
         ("gateway.grpc_listen", options.grpc.to_string()),
         ("admin.listen", options.admin.to_string()),
+        ("gateway.key_environment", "dev".to_owned()),
+        ("cache.url", options.redis.clone().unwrap_or_else(|| "memory:".to_owned())),
         ("delivery.allow_http", "true".to_owned()),
         ("delivery.allow_private_networks", "true".to_owned()),
         // One machine: a few partitions are enough, and each costs an idle fetch.
@@ -59,7 +62,8 @@ async fn first_key(platform: &Platform, data: &Path) -> anyhow::Result<String> {
     if file.exists() {
         return secret_file(&file, String::new);
     }
-    let (_, key) = customer_with_key(&*platform.control, &platform.pepper, "dev", "dev")
+    let new = NewCustomer::named("dev");
+    let (_, key) = customer_with_key(&*platform.control, &platform.pepper, new, "dev")
         .await
         .context("make the first customer")?;
     secret_file(&file, || key)

@@ -1,5 +1,5 @@
 //! The one binary. Each subcommand is a room of its own:
-//! the services ([`services`]), what sets them up ([`setup`]), and, with the feature
+//! the services ([`services`]), what sets them up ([`setup`]), who may use them ([`manage`]), and, with the feature
 //! `embedded`, the whole platform in this process ([`platform`]), to show ([`demo`]) or to
 //! develop against ([`dev`]).
 
@@ -11,6 +11,7 @@ mod demo;
 mod dev;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod manage;
 #[cfg(feature = "embedded")]
 mod platform;
 mod services;
@@ -22,7 +23,7 @@ use clap::Parser as _;
 use triggerline_service::ConfigError;
 use triggerline_service::config::EXIT_BAD_CONFIG;
 
-use cli::{Cli, Command, Customers, Topics};
+use cli::{Cli, Command, Topics};
 use config::Config;
 use services::Service;
 
@@ -57,9 +58,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Storage(file) => services::run(Service::Storage, &load(&file)?).await?,
         Command::Migrate(file) => setup::migrate(&load(&file)?).await?,
         Command::Topics(Topics::Apply(file)) => setup::topics(&load(&file)?).await?,
-        Command::Customers(Customers::Create { name, file, output }) => {
-            setup::create_customer(&load(&file)?, &name, output).await?;
-        }
+        Command::Customers(command) => manage::customers(command).await?,
+        Command::Keys(command) => manage::keys(command).await?,
         Command::Config => setup::print_defaults(),
     }
     Ok(ExitCode::SUCCESS)

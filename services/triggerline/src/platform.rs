@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use triggerline_gateway::Parts;
 use triggerline_gateway::keys::Pepper;
 use triggerline_kafka as kafka;
 use triggerline_service::admin::{self, Health};
@@ -18,7 +19,7 @@ use triggerline_store::ControlStore;
 
 use crate::config::Config;
 use crate::embedded::broker::Broker;
-use crate::services::{control, events};
+use crate::services::{cache, control, events};
 
 /// Where what is embedded listens and keeps its files.
 pub(crate) struct Options<'a> {
@@ -98,10 +99,13 @@ impl Platform {
         let gateway = triggerline_gateway::App::build(
             &config.gateway,
             &config.kafka,
-            pepper.clone(),
-            config.delivery.reach(),
-            Arc::clone(&control),
-            events,
+            Parts {
+                pepper: pepper.clone(),
+                reach: config.delivery.reach(),
+                control: Arc::clone(&control),
+                events,
+                cache: cache(&config)?,
+            },
         )
         .await?;
         health.started();

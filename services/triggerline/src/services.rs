@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use triggerline_gateway::Parts;
 use triggerline_kafka::check_topics;
 use triggerline_service::admin::{self, Health};
 use triggerline_service::{ConfigError, signals, telemetry};
-use triggerline_store::{ControlStore, EventStore, open_control, open_events};
+use triggerline_store::{Cache, ControlStore, EventStore, open_cache, open_control, open_events};
 use triggerline_types::{CustomerId, EventId};
 
 use crate::config::Config;
@@ -41,9 +42,9 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
             check_topics(kafka, PATIENCE).await?;
             let reach = config.delivery.reach();
             let gateway = &config.gateway;
-            let app =
-                triggerline_gateway::App::build(gateway, kafka, pepper, reach, control, events)
-                    .await?;
+            let cache = cache(config)?;
+            let parts = Parts { pepper, reach, control, events, cache };
+            let app = triggerline_gateway::App::build(gateway, kafka, parts).await?;
             let (http, grpc) = (app.http_address()?, app.grpc_address()?);
             health.started();
             tracing::info!(%http, %grpc, "serving");
@@ -80,6 +81,10 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
 
 pub(crate) async fn control(config: &Config) -> anyhow::Result<Arc<dyn ControlStore>> {
     open_control(&config.control.url).await.map_err(|error| at("control.url", error))
+}
+
+pub(crate) fn cache(config: &Config) -> anyhow::Result<Arc<dyn Cache>> {
+    open_cache(&config.cache.url).map_err(|error| at("cache.url", error))
 }
 
 pub(crate) async fn events(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {

@@ -21,7 +21,8 @@ use super::{Fault, Lite, column};
 use crate::error::StoreError;
 use crate::event::{Direction, EventStore, InboxQuery, StoredDelivery, StoredEvent};
 
-const MIGRATIONS: &[&str] = &[include_str!("events.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("events.sql"), "ALTER TABLE events ADD COLUMN quarantined TEXT"];
 
 pub struct SqliteEvents {
     lite: Lite,
@@ -133,7 +134,7 @@ impl EventStore for SqliteEvents {
 }
 
 const EVENT: &str = "SELECT customer_id, event_id, event_type, source, subject, occurred_at, \
-     received_at, traceparent, payload, status, deliveries, delivered FROM events";
+     received_at, traceparent, payload, status, deliveries, delivered, quarantined FROM events";
 
 /// The statement for a page, and its values. Only what is asked for stands in it, so that
 /// SQLite picks the index that fits.
@@ -176,8 +177,11 @@ fn inbox_query(customer: CustomerId, query: &InboxQuery) -> (String, Vec<Value>)
 }
 
 async fn put_event(connection: &Connection, event: &Event) -> Result<(), Fault> {
+    // Released once is released for good, in whichever order the two records come.
     let insert = "INSERT INTO events \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'accepted', 0, 0) ON CONFLICT DO NOTHING";
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'accepted', 0, 0, ?10) \
+         ON CONFLICT DO UPDATE SET quarantined = \
+             CASE WHEN excluded.quarantined IS NULL THEN NULL ELSE quarantined END";
     connection
         .execute(
             insert,
@@ -190,7 +194,8 @@ async fn put_event(connection: &Connection, event: &Event) -> Result<(), Fault> 
                 millis(event.occurred_at),
                 millis(event.received_at),
                 event.traceparent.clone(),
-                event.payload.to_vec()
+                event.payload.to_vec(),
+                event.quarantined.clone()
             ],
         )
         .await?;
@@ -289,7 +294,10 @@ async fn derive(connection: &Connection, customer: Uuid, event: Uuid) -> Result<
     let query = "SELECT 1 FROM summaries WHERE customer_id = ?1 AND event_id = ?2";
     let summarised = connection.query(query, keys()).await?.next().await?.is_some();
     let delivered = states.iter().filter(|state| **state == DeliveryState::Delivered).count();
-    let derived = EventStatus::of(summarised.then_some(states.len()), states.iter().copied());
+    let query = "SELECT 1 FROM events \
+         WHERE customer_id = ?1 AND event_id = ?2 AND quarantined IS NOT NULL";
+    let held = connection.query(query, keys()).await?.next().await?.is_some();
+    let derived = EventStatus::of(held, summarised.then_some(states.len()), states.iter().copied());
     let update = "UPDATE events SET status = ?3, deliveries = ?4, delivered = ?5 \
          WHERE customer_id = ?1 AND event_id = ?2";
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -364,6 +372,7 @@ fn stored_event(row: &Row) -> Result<StoredEvent, Fault> {
             received_at: column::instant(row, TABLE, 6)?,
             traceparent: row.get(7)?,
             payload: row.get::<Vec<u8>>(8)?.into(),
+            quarantined: row.get(12)?,
         },
         status: EventStatus::parse(&status).ok_or_else(|| Fault::row(TABLE, status))?,
         deliveries: number(row, TABLE, 10)?,

@@ -51,6 +51,15 @@ impl From<libsql::Error> for Fault {
     }
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sql(error) => error.fmt(f),
+            Self::Row { table, what } => write!(f, "{table} holds {what}"),
+        }
+    }
+}
+
 impl Fault {
     fn row(table: &'static str, what: impl std::fmt::Display) -> Self {
         Self::Row { table, what: what.to_string() }
@@ -180,8 +189,11 @@ impl Lite {
 }
 
 async fn connect(database: &Database) -> Result<Connection, Fault> {
+    // Foreign keys aren't checked unless one asks; PostgreSQL does.
+    const PRAGMAS: [&str; 4] =
+        ["busy_timeout = 10000", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"];
     let connection = database.connect()?;
-    for pragma in ["busy_timeout = 10000", "journal_mode = WAL", "synchronous = FULL"] {
+    for pragma in PRAGMAS {
         // Some of them answer a row, which `execute` would call an error.
         let mut rows = connection.query(&format!("PRAGMA {pragma}"), ()).await?;
         while rows.next().await?.is_some() {}

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use triggerline_store::{Direction, InboxQuery, StoredDelivery, StoredEvent};
@@ -12,47 +11,61 @@ use triggerline_types::{
     Attempt, CustomerId, DeliveryId, EventId, EventStatus, EventType, Outcome, Response, Scope,
     SubscriptionId, format_instant, parse_instant,
 };
+use utoipa::{IntoParams, ToSchema};
 
+use super::paging::{Page, foreign_cursor, limit};
 use super::{Id, Query};
 use crate::Shared;
+use crate::asking::Asking;
 use crate::problem::{Kind, Problem};
 
-const DEFAULT_LIMIT: usize = 50;
-const MAX_LIMIT: usize = 200;
-
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
+    /// Received at this instant or later.
+    #[param(format = DateTime)]
     from: Option<String>,
+    /// Received before this instant.
+    #[param(format = DateTime)]
     to: Option<String>,
+    #[param(min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9._/:-]+$")]
     event_type: Option<String>,
+    #[param(
+        pattern = "^(quarantined|accepted|pending_delivery|delivered|partially_delivered|failed|unmatched)$"
+    )]
     status: Option<String>,
+    /// Owed to a subscription with this workflow id.
     workflow_id: Option<String>,
+    /// Newest first (`desc`) or oldest first (`asc`).
+    #[param(pattern = "^(asc|desc)$")]
     order: Option<String>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
+    /// `next_cursor` of the page before, with the same filters.
     cursor: Option<String>,
 }
 
-#[derive(Serialize)]
-pub(super) struct Page<T> {
-    data: Vec<T>,
-    /// For the next page; null on the last one.
-    next_cursor: Option<String>,
-}
-
+/// List events
+///
+/// The customer's inbox, a page at a time: pages neither skip nor repeat while events arrive. Also
+/// at `/inbox` and `GET /v1/events`.
+#[utoipa::path(
+    get, path = "/v1/inbox", tag = "Inbox", operation_id = "listEvents",
+    params(Parameters),
+    responses((status = 200, description = "A page of events.", body = Page<EventView>))
+)]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
+    asking: Asking,
     Query(parameters): Query<Parameters>,
 ) -> Result<Json<Page<EventView>>, Problem> {
-    let customer = shared.auth.check(&headers, Scope::EventsRead).await?;
+    let customer = asking.may(Scope::EventsRead)?;
     let mut query = query(&parameters)?;
     let filters = parameters.filters();
     if let Some(cursor) = &parameters.cursor {
         let position = shared.cursors.read(cursor, customer, &filters);
-        query.after = Some(position.ok_or_else(|| {
-            invalid("cursor", "is not one that this query was given; start without a cursor")
-        })?);
+        query.after = Some(position.ok_or_else(foreign_cursor)?);
     }
     let limit = query.limit;
     // One more than asked for tells whether there is a next page.
@@ -67,21 +80,35 @@ pub(super) async fn list(
     }))
 }
 
+/// Show an event
+#[utoipa::path(
+    get, path = "/v1/events/{id}", tag = "Inbox", operation_id = "getEvent",
+    params(("id" = Uuid, Path, description = "The event's id.")),
+    responses((status = 200, description = "The event with its payload and status.", body = EventView))
+)]
 pub(super) async fn event(
     State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
+    asking: Asking,
     Id(id): Id<EventId>,
 ) -> Result<Json<EventView>, Problem> {
-    let customer = shared.auth.check(&headers, Scope::EventsRead).await?;
+    let customer = asking.may(Scope::EventsRead)?;
     Ok(Json(EventView::of(find(&shared, customer, id).await?)))
 }
 
+/// List an event's deliveries
+///
+/// Each with its attempts, in the order in which they started.
+#[utoipa::path(
+    get, path = "/v1/events/{id}/deliveries", tag = "Inbox", operation_id = "listDeliveries",
+    params(("id" = Uuid, Path, description = "The event's id.")),
+    responses((status = 200, description = "What is owed to whom, and what came of it.", body = Page<DeliveryView>))
+)]
 pub(super) async fn deliveries(
     State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
+    asking: Asking,
     Id(id): Id<EventId>,
 ) -> Result<Json<Page<DeliveryView>>, Problem> {
-    let customer = shared.auth.check(&headers, Scope::EventsRead).await?;
+    let customer = asking.may(Scope::EventsRead)?;
     find(&shared, customer, id).await?;
     let deliveries = shared.events.deliveries(customer, id).await?;
     let data = deliveries.into_iter().map(DeliveryView::of).collect();
@@ -109,7 +136,7 @@ fn query(parameters: &Parameters) -> Result<InboxQuery, Problem> {
         text.as_deref()
             .map(|text| {
                 let told = "is an instant in RFC 3339, such as 2026-11-23T13:05:07Z";
-                parse_instant(text).map_err(|_| invalid(name, told))
+                parse_instant(text).map_err(|_| Problem::parameter(name, told))
             })
             .transpose()
     };
@@ -117,26 +144,25 @@ fn query(parameters: &Parameters) -> Result<InboxQuery, Problem> {
     let status = parameters.status.as_deref().map(|text| {
         EventStatus::parse(text).ok_or_else(|| {
             let names = EventStatus::ALL.map(EventStatus::as_str).join(", ");
-            invalid("status", format!("is one of {names}"))
+            Problem::parameter("status", format!("is one of {names}"))
         })
     });
-    let limit = parameters.limit.as_deref().map_or(Ok(DEFAULT_LIMIT), |text| {
-        text.parse()
-            .ok()
-            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-            .ok_or_else(|| invalid("limit", format!("is a number from 1 to {MAX_LIMIT}")))
-    })?;
+    let limit = limit(parameters.limit.as_deref())?;
     Ok(InboxQuery {
         direction: match parameters.order.as_deref() {
             None | Some("desc") => Direction::NewestFirst,
             Some("asc") => Direction::OldestFirst,
             Some(_) => {
-                return Err(invalid("order", "is desc (newest first) or asc (oldest first)"));
+                return Err(Problem::parameter(
+                    "order",
+                    "is desc (newest first) or asc (oldest first)",
+                ));
             }
         },
         from: instant("from", &parameters.from)?,
         to: instant("to", &parameters.to)?,
-        event_type: event_type.map_err(|error| invalid("event_type", error.to_string()))?,
+        event_type: event_type
+            .map_err(|error| Problem::parameter("event_type", error.to_string()))?,
         status: status.transpose()?,
         workflow_id: parameters.workflow_id.clone(),
         after: None,
@@ -144,25 +170,28 @@ fn query(parameters: &Parameters) -> Result<InboxQuery, Problem> {
     })
 }
 
-fn invalid(parameter: &str, told: impl AsRef<str>) -> Problem {
-    Problem::new(Kind::InvalidParameter, format!("{parameter} {}", told.as_ref()))
-}
-
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct EventView {
+    #[schema(value_type = String, format = Uuid)]
     event_id: EventId,
     event_type: String,
     source: String,
     subject: Option<String>,
+    #[schema(format = DateTime)]
     occurred_at: String,
+    #[schema(format = DateTime)]
     received_at: String,
     status: &'static str,
+    /// Why it is held back, while it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantined: Option<String>,
     deliveries: Counts,
+    #[schema(value_type = Value)]
     payload: Box<RawValue>,
 }
 
-#[derive(Serialize)]
-struct Counts {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Counts {
     owed: usize,
     delivered: usize,
 }
@@ -179,6 +208,7 @@ impl EventView {
             occurred_at: format_instant(event.occurred_at),
             received_at: format_instant(event.received_at),
             status: status.as_str(),
+            quarantined: event.quarantined.filter(|_| status == EventStatus::Quarantined),
             deliveries: Counts { owed: deliveries, delivered },
             // It was JSON when it was accepted. A record that someone put into Kafka by hand
             // may hold anything; then it is shown as text.
@@ -189,18 +219,21 @@ impl EventView {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct DeliveryView {
+    #[schema(value_type = String, format = Uuid)]
     delivery_id: DeliveryId,
+    #[schema(value_type = String, format = Uuid)]
     subscription_id: SubscriptionId,
     workflow_id: String,
     state: &'static str,
     attempts: Vec<AttemptView>,
 }
 
-#[derive(Serialize)]
-struct AttemptView {
+#[derive(Serialize, ToSchema)]
+pub(super) struct AttemptView {
     number: u32,
+    #[schema(format = DateTime)]
     started_at: String,
     latency_ms: u128,
     outcome: &'static str,
@@ -213,6 +246,7 @@ struct AttemptView {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     next_attempt_at: Option<String>,
 }
 

@@ -1,8 +1,18 @@
 //! The HTTP door. One file for each thing that can be asked for; here, what they share: the
-//! routes, reading a body, and what a path or method that isn't there is answered.
+//! routes, reading a body ([`body`]), what stands around each handler ([`layer`]), and what a path
+//! or method that isn't there is answered.
 
+mod audit;
+mod body;
+mod customers;
 mod events;
 mod inbox;
+mod keys;
+mod layer;
+mod openapi;
+mod paging;
+mod reference;
+mod schemas;
 mod subscriptions;
 
 use std::sync::Arc;
@@ -10,67 +20,103 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use bytes::Bytes;
+use http::HeaderMap;
 use http::request::Parts;
-use http::{HeaderMap, header};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::Shared;
+use crate::json;
 use crate::problem::{Kind, Problem};
 
-/// The largest body that is read, in bytes: a payload of the largest size and its envelope.
-const MAX_BODY_BYTES: usize = 1 << 20;
+pub(crate) use body::units;
+pub(crate) use layer::{REQUEST_ID, request_id};
 
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/v1/events", post(events::publish).get(inbox::list))
+/// What can be asked for with a key. Each route comes with its documentation, or not at all.
+fn documented() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new()
+        .routes(routes!(events::publish))
+        .routes(routes!(events::publish_batch))
+        .routes(routes!(inbox::list))
+        .routes(routes!(inbox::event))
+        .routes(routes!(inbox::deliveries))
+        .routes(routes!(schemas::release))
+        .routes(routes!(subscriptions::create, subscriptions::list))
+        .routes(routes!(subscriptions::show, subscriptions::delete))
+        .routes(routes!(subscriptions::pause))
+        .routes(routes!(subscriptions::resume))
+        .routes(routes!(schemas::list))
+        .routes(routes!(schemas::show, schemas::put, schemas::delete))
+        .routes(routes!(schemas::release_all))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::show, keys::revoke))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(audit::list))
+        .routes(routes!(customers::create, customers::list))
+        .routes(routes!(customers::show, customers::change))
+        .routes(routes!(keys::create_for, keys::list_for))
+        .routes(routes!(keys::revoke_for))
+}
+
+/// The OpenAPI document of the HTTP door.
+pub(crate) fn document() -> Value {
+    openapi::complete(documented().into_openapi())
+}
+
+pub(crate) fn router(shared: Arc<Shared>) -> anyhow::Result<Router> {
+    let (with_key, _) = documented().split_for_parts();
+    let with_key = with_key
+        // The same handlers, where people look for them.
+        .route("/v1/events", get(inbox::list))
         .route("/events", post(events::publish))
-        .route("/v1/inbox", get(inbox::list))
         .route("/inbox", get(inbox::list))
-        .route("/v1/events/{id}", get(inbox::event))
-        .route("/v1/events/{id}/deliveries", get(inbox::deliveries))
-        .route("/v1/subscriptions", post(subscriptions::create).get(subscriptions::list))
-        .route("/v1/subscriptions/{id}", get(subscriptions::show).delete(subscriptions::delete))
-        .route("/v1/subscriptions/{id}/pause", post(subscriptions::pause))
-        .route("/v1/subscriptions/{id}/resume", post(subscriptions::resume))
+        .route_layer(from_fn_with_state(Arc::clone(&shared), layer::identify));
+    Ok(with_key
+        .merge(reference::router(&document()))
         .fallback(|| async { Problem::new(Kind::NotFound, "There is nothing at this path.") })
         .method_not_allowed_fallback(|| async {
             Problem::new(Kind::MethodNotAllowed, "This path doesn't take this method.")
         })
-        .with_state(shared)
+        .layer(from_fn_with_state(Arc::clone(&shared), layer::observe))
+        .layer(layer::cors(&shared.settings.cors)?)
+        .with_state(shared))
 }
 
-/// A JSON body, read up to the limit and never buffered past it.
-async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    if let Some(found) = headers.get(header::CONTENT_TYPE) {
-        let media_type = found.to_str().unwrap_or_default();
-        let media_type = media_type.split(';').next().unwrap_or_default().trim();
-        if !media_type.eq_ignore_ascii_case("application/json") {
-            let detail = format!("The content type is {media_type:?}; send application/json.");
-            return Err(Problem::new(Kind::UnsupportedMediaType, detail));
-        }
+/// Reads a JSON body as `T`.
+async fn read_json<T: DeserializeOwned>(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    body::expect_json(headers)?;
+    let received = body::read(shared, headers, body, body::MAX_BODY_BYTES).await?;
+    json::read(&received.bytes)
+}
+
+/// As [`read_json`], where the body may be absent.
+async fn read_json_or_nothing<T: DeserializeOwned>(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Option<T>, Problem> {
+    let received = body::read(shared, headers, body, body::MAX_BODY_BYTES).await?;
+    if received.bytes.is_empty() {
+        return Ok(None);
     }
-    let too_large = || {
-        let detail = format!("A body is at most {MAX_BODY_BYTES} bytes.");
-        Problem::new(Kind::TooLarge, detail)
-    };
-    // What says that it is too large is refused before it is read.
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if announced.and_then(|text| text.parse().ok()).is_some_and(|n: u64| n > MAX_BODY_BYTES as u64)
-    {
-        return Err(too_large());
-    }
-    axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|error| {
-        let limit = std::error::Error::source(&error)
-            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-        if limit {
-            too_large()
-        } else {
-            Problem::new(Kind::MalformedBody, "The body broke off while it was read.")
-        }
-    })
+    body::expect_json(headers)?;
+    json::read(&received.bytes).map(Some)
+}
+
+/// All of something.
+#[derive(Serialize, ToSchema)]
+struct List<T> {
+    data: Vec<T>,
 }
 
 /// An id in the path. One that isn't an id can't be anyone's: 404, like any other.

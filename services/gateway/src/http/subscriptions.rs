@@ -14,9 +14,11 @@ use triggerline_types::{
     CustomerId, Endpoint, EventTypePattern, Scope, Secret, Subscription, SubscriptionId,
     SubscriptionState, format_instant,
 };
+use utoipa::ToSchema;
 
-use super::{Id, read_json};
+use super::{Id, List, read_json};
 use crate::Shared;
+use crate::asking::Asking;
 use crate::problem::{Kind, Problem};
 
 /// Event types that one subscription may name.
@@ -26,9 +28,9 @@ const MAX_WORKFLOW_BYTES: usize = 255;
 /// The longest URL, in bytes.
 const MAX_URL_BYTES: usize = 2_048;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewBody {
+struct NewSubscriptionBody {
     workflow_id: String,
     #[serde(default)]
     event_types: Vec<String>,
@@ -37,105 +39,150 @@ struct NewBody {
     delivery: DeliveryBody,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SelectorBody {
     jsonpath: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DeliveryBody {
     url: String,
     secret: Option<String>,
 }
 
+/// Create a subscription
+///
+/// From within a second on, every event that its types and its selector cover is delivered. The
+/// answer shows the signing secret this once.
+#[utoipa::path(
+    post, path = "/v1/subscriptions", tag = "Subscriptions", operation_id = "createSubscription",
+    request_body = NewSubscriptionBody,
+    responses(
+        (status = 201, description = "Made.", body = SubscriptionView),
+        (status = 422, description = "The selector can't be compiled."),
+    )
+)]
 pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<View>), Problem> {
-    let customer = shared.auth.check(&headers, Scope::SubscriptionsWrite).await?;
-    let body = read_json(&headers, body).await?;
-    let new = read(&body, customer, shared.reach)?;
-    let created = shared.control.create_subscription(new).await?;
+) -> Result<(StatusCode, Json<SubscriptionView>), Problem> {
+    let customer = asking.may(Scope::SubscriptionsWrite)?;
+    let new = judge(read_json(&shared, &headers, body).await?, customer, shared.reach)?;
+    let created = shared.control.create_subscription(new, asking.caller().actor()).await?;
     // The one time that the secret is shown.
     let secret = Some(created.endpoint.secret.reveal());
-    Ok((StatusCode::CREATED, Json(View { secret, ..View::of(&created) })))
+    Ok((StatusCode::CREATED, Json(SubscriptionView { secret, ..SubscriptionView::of(&created) })))
 }
 
-#[derive(Serialize)]
-pub(super) struct List {
-    data: Vec<View>,
-}
-
+/// List subscriptions
+///
+/// All of the customer's, oldest first.
+#[utoipa::path(
+    get, path = "/v1/subscriptions", tag = "Subscriptions", operation_id = "listSubscriptions",
+    responses(
+        (status = 200, description = "All of them.", body = List<SubscriptionView>),
+    )
+)]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
-) -> Result<Json<List>, Problem> {
-    let customer = shared.auth.check(&headers, Scope::SubscriptionsRead).await?;
+    asking: Asking,
+) -> Result<Json<List<SubscriptionView>>, Problem> {
+    let customer = asking.may(Scope::SubscriptionsRead)?;
     let subscriptions = shared.control.subscriptions(customer).await?;
-    Ok(Json(List { data: subscriptions.iter().map(View::of).collect() }))
+    Ok(Json(List { data: subscriptions.iter().map(SubscriptionView::of).collect() }))
 }
 
+/// Show a subscription
+#[utoipa::path(
+    get, path = "/v1/subscriptions/{id}", tag = "Subscriptions", operation_id = "getSubscription",
+    params(("id" = Uuid, Path, description = "The subscription's id.")),
+    responses(
+        (status = 200, description = "The subscription as it is now.", body = SubscriptionView),
+    )
+)]
 pub(super) async fn show(
     State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
+    asking: Asking,
     Id(id): Id<SubscriptionId>,
-) -> Result<Json<View>, Problem> {
-    let customer = shared.auth.check(&headers, Scope::SubscriptionsRead).await?;
+) -> Result<Json<SubscriptionView>, Problem> {
+    let customer = asking.may(Scope::SubscriptionsRead)?;
     let found = shared.control.subscription(customer, id).await?;
-    Ok(Json(View::of(&found.ok_or_else(Problem::not_found)?)))
+    Ok(Json(SubscriptionView::of(&found.ok_or_else(Problem::not_found)?)))
 }
 
+/// Pause a subscription
+///
+/// What comes meanwhile is not delivered to it.
+#[utoipa::path(
+    post, path = "/v1/subscriptions/{id}/pause", tag = "Subscriptions", operation_id = "pauseSubscription",
+    params(("id" = Uuid, Path, description = "The subscription's id.")),
+    responses(
+        (status = 200, description = "The subscription as it is now.", body = SubscriptionView),
+    )
+)]
 pub(super) async fn pause(
     State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
+    asking: Asking,
     Id(id): Id<SubscriptionId>,
-) -> Result<Json<View>, Problem> {
-    set_state(&shared, &headers, id, SubscriptionState::Paused).await.map(Json)
+) -> Result<Json<SubscriptionView>, Problem> {
+    set_state(&shared, &asking, id, SubscriptionState::Paused).await.map(Json)
 }
 
+/// Resume a subscription
+#[utoipa::path(
+    post, path = "/v1/subscriptions/{id}/resume", tag = "Subscriptions", operation_id = "resumeSubscription",
+    params(("id" = Uuid, Path, description = "The subscription's id.")),
+    responses(
+        (status = 200, description = "The subscription as it is now.", body = SubscriptionView),
+    )
+)]
 pub(super) async fn resume(
     State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
+    asking: Asking,
     Id(id): Id<SubscriptionId>,
-) -> Result<Json<View>, Problem> {
-    set_state(&shared, &headers, id, SubscriptionState::Active).await.map(Json)
+) -> Result<Json<SubscriptionView>, Problem> {
+    set_state(&shared, &asking, id, SubscriptionState::Active).await.map(Json)
 }
 
+/// Delete a subscription
+#[utoipa::path(
+    delete, path = "/v1/subscriptions/{id}", tag = "Subscriptions", operation_id = "deleteSubscription",
+    params(("id" = Uuid, Path, description = "The subscription's id.")),
+    responses(
+        (status = 204, description = "It is gone."),
+    )
+)]
 pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
+    asking: Asking,
     Id(id): Id<SubscriptionId>,
 ) -> Result<StatusCode, Problem> {
-    set_state(&shared, &headers, id, SubscriptionState::Deleted).await?;
+    set_state(&shared, &asking, id, SubscriptionState::Deleted).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn set_state(
     shared: &Shared,
-    headers: &HeaderMap,
+    asking: &Asking,
     id: SubscriptionId,
     state: SubscriptionState,
-) -> Result<View, Problem> {
-    let customer = shared.auth.check(headers, Scope::SubscriptionsWrite).await?;
-    let changed = shared.control.set_subscription_state(customer, id, state).await?;
-    Ok(View::of(&changed.ok_or_else(Problem::not_found)?))
+) -> Result<SubscriptionView, Problem> {
+    let customer = asking.may(Scope::SubscriptionsWrite)?;
+    let actor = asking.caller().actor();
+    let changed = shared.control.set_subscription_state(customer, id, state, actor).await?;
+    Ok(SubscriptionView::of(&changed.ok_or_else(Problem::not_found)?))
 }
 
 /// Judges the body of a new subscription. Pure, but for the secret where none is given.
-fn read(body: &[u8], customer_id: CustomerId, reach: Reach) -> Result<NewSubscription, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let body: NewBody = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        let pointer = match path.as_str() {
-            "." | "?" => String::new(),
-            path => format!("/{}", path.replace('.', "/")),
-        };
-        Problem::at(Kind::MalformedBody, pointer, error.inner().to_string())
-    })?;
-    json.end().map_err(|error| Problem::at(Kind::MalformedBody, "", error.to_string()))?;
+fn judge(
+    body: NewSubscriptionBody,
+    customer_id: CustomerId,
+    reach: Reach,
+) -> Result<NewSubscription, Problem> {
     if body.workflow_id.is_empty()
         || body.workflow_id.len() > MAX_WORKFLOW_BYTES
         || body.workflow_id.chars().any(char::is_control)
@@ -181,8 +228,9 @@ fn read(body: &[u8], customer_id: CustomerId, reach: Reach) -> Result<NewSubscri
     })
 }
 
-#[derive(Serialize)]
-pub(super) struct View {
+#[derive(Serialize, ToSchema)]
+pub(super) struct SubscriptionView {
+    #[schema(value_type = String, format = Uuid)]
     id: SubscriptionId,
     workflow_id: String,
     event_types: Vec<String>,
@@ -194,22 +242,24 @@ pub(super) struct View {
     /// Only in the answer that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SelectorView {
     #[serde(skip_serializing_if = "Option::is_none")]
     jsonpath: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DeliveryView {
     url: String,
 }
 
-impl View {
+impl SubscriptionView {
     fn of(subscription: &Subscription) -> Self {
         let event_types = subscription.event_types.iter().map(ToString::to_string).collect();
         Self {
@@ -233,9 +283,10 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json;
 
     fn judged(body: &str) -> Result<NewSubscription, Problem> {
-        read(body.as_bytes(), CustomerId::new(), Reach::default())
+        judge(json::read(body.as_bytes())?, CustomerId::new(), Reach::default())
     }
 
     #[test]

@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use triggerline_service::{signals, telemetry};
-use triggerline_store::NewSubscription;
+use triggerline_store::{NewCustomer, NewSubscription};
 use triggerline_testkit::{Client, Receiver};
-use triggerline_types::{Endpoint, EventTypePattern, Secret};
+use triggerline_types::{Actor, Endpoint, EventTypePattern, Secret};
 
 use crate::cli::Demo;
 use crate::config::Config;
+use crate::manage::customer_with_key;
 use crate::platform::{Options, Platform};
-use crate::setup::customer_with_key;
 use feed::{Feed, Producers};
 use report::{Progress, Summary};
 use samples::CUSTOMERS;
@@ -94,6 +94,8 @@ fn overrides() -> Vec<(String, String)> {
         ("delivery.allow_private_networks", "true"),
         ("topics.partitions", "3"),
         ("control.url", "sqlite:"),
+        ("cache.url", "memory:"),
+        ("gateway.plans.default.rate_limit", "1000000/1s"),
         ("log.filter", "warn"),
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -104,21 +106,25 @@ fn overrides() -> Vec<(String, String)> {
 async fn set_up(platform: &Platform, receiver: &Receiver) -> anyhow::Result<Producers> {
     let mut clients = Vec::new();
     for customer in &CUSTOMERS {
+        let new = NewCustomer::named(customer.name);
         let (made, key) =
-            customer_with_key(&*platform.control, &platform.pepper, customer.name, "demo").await?;
+            customer_with_key(&*platform.control, &platform.pepper, new, "demo").await?;
         for subscription in customer.subscriptions {
             let secret = Secret::generate();
             let url = receiver.endpoint(subscription.path, secret.clone(), Vec::new());
             let event_types = [subscription.event_type].map(EventTypePattern::parse);
             platform
                 .control
-                .create_subscription(NewSubscription {
-                    customer_id: made.id,
-                    workflow_id: subscription.path.to_owned(),
-                    event_types: event_types.into_iter().collect::<Result<_, _>>()?,
-                    jsonpath: subscription.jsonpath.map(str::to_owned),
-                    endpoint: Endpoint { url, secret },
-                })
+                .create_subscription(
+                    NewSubscription {
+                        customer_id: made.id,
+                        workflow_id: subscription.path.to_owned(),
+                        event_types: event_types.into_iter().collect::<Result<_, _>>()?,
+                        jsonpath: subscription.jsonpath.map(str::to_owned),
+                        endpoint: Endpoint { url, secret },
+                    },
+                    Actor::Operator,
+                )
                 .await?;
         }
         clients.push(Client::new(format!("http://{}", platform.http), key));

@@ -1,176 +1,16 @@
-//! What every backend must do, as code: one suite for each trait.
-//!
-//! A backend's test opens an empty store and calls [`control_store`] or [`event_store`]. Each
-//! case makes customers of its own, so that they don't meet, and says in its panic what it
-//! expected.
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test suite, by intent")]
+//! The promises of [`EventStore`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::join_all;
 use time::OffsetDateTime;
 use triggerline_types::{
-    ApiKey, ApiKeyId, Attempt, CustomerId, DeliveryId, DeliveryState, Endpoint, Event, EventId,
-    EventStatus, EventType, EventTypePattern, Fact, Matched, Outcome, Owed, Response, Revision,
-    Scope, Secret, SubscriptionId, SubscriptionState, parse_instant,
+    Attempt, CustomerId, DeliveryId, DeliveryState, Event, EventId, EventStatus, EventType, Fact,
+    Matched, Outcome, Owed, Response, SubscriptionId, parse_instant,
 };
 
-use crate::{
-    ControlStore, Direction, EventStore, InboxQuery, NewSubscription, StoredDelivery, StoredEvent,
-};
-
-/// Every promise of [`ControlStore`], on a store with nothing in it.
-pub async fn control_store(store: Arc<dyn ControlStore>) {
-    migrations_are_harmless_twice(&store).await;
-    customers_are_listed_oldest_first(&*store).await;
-    a_key_is_found_by_its_hash_and_revoked_for_good(&*store).await;
-    a_subscription_is_kept_as_it_was_given(&*store).await;
-    a_change_of_state_takes_a_new_revision(&*store).await;
-    another_customers_subscription_is_not_there(&*store).await;
-    revisions_become_visible_in_their_order(&store).await;
-}
-
-async fn migrations_are_harmless_twice(store: &Arc<dyn ControlStore>) {
-    let migrations = (0..4).map(|_| store.migrate());
-    for migrated in join_all(migrations).await {
-        migrated.unwrap();
-    }
-}
-
-async fn customers_are_listed_oldest_first(store: &dyn ControlStore) {
-    let mut made = Vec::new();
-    for name in ["one", "zwei — größer", "三"] {
-        made.push(store.create_customer(name).await.unwrap());
-    }
-    assert_eq!(store.customers().await.unwrap(), made);
-}
-
-async fn a_key_is_found_by_its_hash_and_revoked_for_good(store: &dyn ControlStore) {
-    let customer = store.create_customer("keys").await.unwrap();
-    let key = ApiKey {
-        id: ApiKeyId::new(),
-        customer_id: customer.id,
-        name: "ci".to_owned(),
-        hash: *b"0123456789abcdef0123456789abcdef",
-        scopes: vec![Scope::EventsWrite, Scope::SubscriptionsRead],
-        created_at: parse_instant("2026-11-23T13:05:07.123Z").unwrap(),
-        expires_at: Some(parse_instant("2027-01-01T00:00:00Z").unwrap()),
-        revoked_at: None,
-    };
-    store.create_api_key(&key).await.unwrap();
-    assert_eq!(store.api_key(&key.hash).await.unwrap(), Some(key.clone()));
-    assert_eq!(store.api_key(&[7; 32]).await.unwrap(), None);
-    let twice = ApiKey { id: ApiKeyId::new(), ..key.clone() };
-    assert!(store.create_api_key(&twice).await.is_err(), "a hash is taken once");
-
-    assert!(!store.revoke_api_key(CustomerId::new(), key.id).await.unwrap(), "not theirs");
-    assert!(store.revoke_api_key(customer.id, key.id).await.unwrap());
-    let first = store.api_key(&key.hash).await.unwrap().unwrap().revoked_at;
-    assert!(first.is_some());
-    assert!(store.revoke_api_key(customer.id, key.id).await.unwrap());
-    let second = store.api_key(&key.hash).await.unwrap().unwrap().revoked_at;
-    assert_eq!(second, first, "revoking again keeps the first instant");
-}
-
-fn new_subscription(customer_id: CustomerId) -> NewSubscription {
-    let pattern = |text: &str| EventTypePattern::parse(text).unwrap();
-    NewSubscription {
-        customer_id,
-        workflow_id: "rechnung-für-größere 🎁".to_owned(),
-        event_types: vec![pattern("order.*"), pattern("payment.captured")],
-        jsonpath: Some("$.items[?@.name == 'ü']".to_owned()),
-        endpoint: Endpoint {
-            url: "https://a.example/x?y=z".to_owned(),
-            secret: Secret::generate(),
-        },
-    }
-}
-
-async fn a_subscription_is_kept_as_it_was_given(store: &dyn ControlStore) {
-    let customer = store.create_customer("subscriptions").await.unwrap();
-    let new = new_subscription(customer.id);
-    let made = store.create_subscription(new.clone()).await.unwrap();
-    assert_eq!(made.state, SubscriptionState::Active);
-    assert_eq!(
-        (&made.workflow_id, &made.event_types, &made.jsonpath, &made.endpoint),
-        (&new.workflow_id, &new.event_types, &new.jsonpath, &new.endpoint)
-    );
-    let bare = NewSubscription { event_types: Vec::new(), jsonpath: None, ..new };
-    let bare = store.create_subscription(bare).await.unwrap();
-    assert!(bare.revision > made.revision);
-    for one in [&made, &bare] {
-        let found = store.subscription(customer.id, one.id).await.unwrap();
-        assert_eq!(found.as_ref(), Some(one));
-    }
-    assert_eq!(store.subscriptions(customer.id).await.unwrap(), [made, bare]);
-}
-
-async fn a_change_of_state_takes_a_new_revision(store: &dyn ControlStore) {
-    let customer = store.create_customer("states").await.unwrap();
-    let made = store.create_subscription(new_subscription(customer.id)).await.unwrap();
-    let set =
-        async |state| store.set_subscription_state(customer.id, made.id, state).await.unwrap();
-    let paused = set(SubscriptionState::Paused).await.unwrap();
-    assert!(paused.revision > made.revision);
-    let again = set(SubscriptionState::Paused).await.unwrap();
-    assert_eq!(again, paused, "the state that it has already changes nothing");
-    let reason = "the receiver answered 410 Gone".to_owned();
-    let ended = set(SubscriptionState::Unsubscribed { reason: reason.clone() }).await.unwrap();
-    assert_eq!(ended.state, SubscriptionState::Unsubscribed { reason });
-    let deleted = set(SubscriptionState::Deleted).await.unwrap();
-    assert_eq!(set(SubscriptionState::Active).await, None, "a deleted one stays deleted");
-    assert_eq!(store.subscription(customer.id, made.id).await.unwrap(), None);
-    assert_eq!(store.subscriptions(customer.id).await.unwrap(), []);
-    let changes = store.changes_since(ended.revision, 10).await.unwrap();
-    assert_eq!(changes, [deleted], "whoever follows learns that it was deleted");
-}
-
-async fn another_customers_subscription_is_not_there(store: &dyn ControlStore) {
-    let (ours, theirs) = (
-        store.create_customer("ours").await.unwrap(),
-        store.create_customer("theirs").await.unwrap(),
-    );
-    let made = store.create_subscription(new_subscription(ours.id)).await.unwrap();
-    assert_eq!(store.subscription(theirs.id, made.id).await.unwrap(), None);
-    assert_eq!(store.subscriptions(theirs.id).await.unwrap(), []);
-    let set = store.set_subscription_state(theirs.id, made.id, SubscriptionState::Deleted);
-    assert_eq!(set.await.unwrap(), None);
-    assert_eq!(store.subscription(ours.id, made.id).await.unwrap(), Some(made));
-}
-
-/// Eight write at once while one follows: it must never pass a revision that it hasn't seen.
-async fn revisions_become_visible_in_their_order(store: &Arc<dyn ControlStore>) {
-    const WRITERS: usize = 8;
-    const CHANGES: usize = 12;
-    let customer = store.create_customer("revisions").await.unwrap();
-    let start = store.changes_since(Revision::default(), usize::MAX).await.unwrap();
-    let start = start.last().map_or(Revision::default(), |last| last.revision);
-    let writers = (0..WRITERS).map(|_| {
-        let store = Arc::clone(store);
-        tokio::spawn(async move {
-            for _ in 0..CHANGES {
-                store.create_subscription(new_subscription(customer.id)).await.unwrap();
-            }
-        })
-    });
-    let writers: Vec<_> = writers.collect();
-    let (mut seen, mut after) = (Vec::new(), start);
-    while seen.len() < WRITERS * CHANGES {
-        let changes = store.changes_since(after, 7).await.unwrap();
-        assert!(changes.len() <= 7 && changes.is_sorted_by_key(|change| change.revision));
-        if let Some(last) = changes.last() {
-            after = last.revision;
-        } else if writers.iter().all(tokio::task::JoinHandle::is_finished) {
-            let rest = store.changes_since(after, usize::MAX).await.unwrap();
-            assert!(!rest.is_empty(), "{} of {} changes were seen", seen.len(), WRITERS * CHANGES);
-        }
-        seen.extend(changes.into_iter().map(|change| change.revision.0));
-    }
-    let expected: Vec<i64> = (start.0 + 1..).take(WRITERS * CHANGES).collect();
-    assert_eq!(seen, expected);
-}
+use crate::{Direction, EventStore, InboxQuery, StoredDelivery, StoredEvent};
 
 /// Every promise of [`EventStore`], on a store with nothing in it.
 pub async fn event_store(store: Arc<dyn EventStore>) {
@@ -199,6 +39,7 @@ fn event(customer_id: CustomerId, event_type: &str, seconds: i64) -> Event {
         occurred_at: at(seconds - 3_600),
         received_at: at(seconds),
         traceparent: None,
+        quarantined: None,
         payload: Bytes::from(format!("{{\"n\": {seconds}, \"ü\":\"\\u00e9\"}}")),
     }
 }

@@ -1,0 +1,339 @@
+//! The promises of [`ControlStore`]: customers, subscriptions, the sequence of changes and the
+//! audit trail. Keys and their limit are judged in [`super::keys`], what caches of access follow
+//! in [`super::access`].
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use triggerline_types::{
+    Actor, ApiKeyId, Customer, CustomerId, Endpoint, EventType, EventTypePattern, Revision,
+    SchemaMode, Secret, SubscriptionId, SubscriptionState,
+};
+
+use super::keys::new_key;
+use super::{access, keys};
+use crate::{
+    AccessChange, ControlStore, CustomerChange, KeyCreation, NewCustomer, NewSubscription,
+};
+
+pub(super) const BY: Actor = Actor::Operator;
+
+/// Every promise of [`ControlStore`], on a store with nothing in it. Where changes are told of by
+/// a server, the store listens already.
+pub async fn control_store(store: Arc<dyn ControlStore>) {
+    migrations_are_harmless_twice(&store).await;
+    // Before anything else is written, so that no tick of another case is taken for one of it.
+    changes_tick(&*store).await;
+    customers_are_listed_in_pages_oldest_first(&*store).await;
+    a_customer_changes_as_far_as_it_was_asked(&*store).await;
+    a_subscription_is_kept_as_it_was_given(&*store).await;
+    a_change_of_state_takes_a_new_revision(&*store).await;
+    another_customers_subscription_is_not_there(&*store).await;
+    keys::judge(&store).await;
+    access::judge(&*store).await;
+    every_change_leaves_one_entry(&*store).await;
+    pages_of_the_audit_trail_neither_skip_nor_repeat(&*store).await;
+    revisions_become_visible_in_their_order(&store).await;
+}
+
+pub(super) async fn customer(store: &dyn ControlStore, name: &str) -> Customer {
+    let new = NewCustomer {
+        name: name.to_owned(),
+        plan: Customer::DEFAULT_PLAN.to_owned(),
+        rate_limit: None,
+    };
+    store.create_customer(new, BY).await.unwrap()
+}
+
+async fn migrations_are_harmless_twice(store: &Arc<dyn ControlStore>) {
+    let migrations = (0..4).map(|_| store.migrate());
+    for migrated in join_all(migrations).await {
+        migrated.unwrap();
+    }
+}
+
+async fn customers_are_listed_in_pages_oldest_first(store: &dyn ControlStore) {
+    let before = customer(store, "before all").await;
+    let mut made = Vec::new();
+    for name in ["one", "zwei — größer", "三"] {
+        made.push(customer(store, name).await);
+    }
+    let limited = NewCustomer {
+        name: "four".to_owned(),
+        plan: "gold".to_owned(),
+        rate_limit: Some("600/1m".parse().unwrap()),
+    };
+    made.push(store.create_customer(limited, BY).await.unwrap());
+    let before = Some(before.id);
+    assert_eq!(store.customers(before, usize::MAX).await.unwrap(), made);
+    assert_eq!(store.customers(before, 3).await.unwrap(), made[..3]);
+    assert_eq!(store.customers(None, 1).await.unwrap().len(), 1);
+    assert_eq!(store.customers(Some(made[2].id), 3).await.unwrap(), made[3..]);
+    assert_eq!(store.customers(Some(made[3].id), 3).await.unwrap(), []);
+    for one in made {
+        assert_eq!(store.customer(one.id).await.unwrap(), Some(one));
+    }
+    assert_eq!(store.customer(CustomerId::new()).await.unwrap(), None);
+}
+
+async fn a_customer_changes_as_far_as_it_was_asked(store: &dyn ControlStore) {
+    let made = customer(store, "before").await;
+    let update =
+        async |change: CustomerChange| store.update_customer(made.id, change, BY).await.unwrap();
+    assert_eq!(update(CustomerChange::default()).await.as_ref(), Some(&made));
+    let limit = Some("5/1s".parse().unwrap());
+    let changed = Customer { plan: "gold".to_owned(), rate_limit: limit, ..made.clone() };
+    let change = CustomerChange {
+        plan: Some("gold".to_owned()),
+        rate_limit: Some(limit),
+        ..CustomerChange::default()
+    };
+    assert_eq!(update(change).await.as_ref(), Some(&changed));
+    assert_eq!(store.customer(made.id).await.unwrap(), Some(changed.clone()));
+    let renamed = Customer { name: "after".to_owned(), rate_limit: None, ..changed };
+    let change = CustomerChange {
+        name: Some("after".to_owned()),
+        rate_limit: Some(None),
+        ..CustomerChange::default()
+    };
+    assert_eq!(update(change).await.as_ref(), Some(&renamed));
+    assert_eq!(store.customer(made.id).await.unwrap(), Some(renamed));
+    let change = CustomerChange { name: Some("nobody".to_owned()), ..CustomerChange::default() };
+    assert_eq!(store.update_customer(CustomerId::new(), change, BY).await.unwrap(), None);
+}
+
+fn new_subscription(customer_id: CustomerId) -> NewSubscription {
+    let pattern = |text: &str| EventTypePattern::parse(text).unwrap();
+    NewSubscription {
+        customer_id,
+        workflow_id: "rechnung-für-größere 🎁".to_owned(),
+        event_types: vec![pattern("order.*"), pattern("payment.captured")],
+        jsonpath: Some("$.items[?@.name == 'ü']".to_owned()),
+        endpoint: Endpoint {
+            url: "https://a.example/x?y=z".to_owned(),
+            secret: Secret::generate(),
+        },
+    }
+}
+
+async fn a_subscription_is_kept_as_it_was_given(store: &dyn ControlStore) {
+    let customer = customer(store, "subscriptions").await;
+    let new = new_subscription(customer.id);
+    let made = store.create_subscription(new.clone(), BY).await.unwrap();
+    assert_eq!(made.state, SubscriptionState::Active);
+    assert_eq!(
+        (&made.workflow_id, &made.event_types, &made.jsonpath, &made.endpoint),
+        (&new.workflow_id, &new.event_types, &new.jsonpath, &new.endpoint)
+    );
+    let bare = NewSubscription { event_types: Vec::new(), jsonpath: None, ..new };
+    let bare = store.create_subscription(bare, BY).await.unwrap();
+    assert!(bare.revision > made.revision);
+    for one in [&made, &bare] {
+        let found = store.subscription(customer.id, one.id).await.unwrap();
+        assert_eq!(found.as_ref(), Some(one));
+    }
+    assert_eq!(store.subscriptions(customer.id).await.unwrap(), [made, bare]);
+    let nobodys = store.create_subscription(new_subscription(CustomerId::new()), BY).await;
+    assert!(nobodys.is_err(), "there is no such customer");
+}
+
+async fn a_change_of_state_takes_a_new_revision(store: &dyn ControlStore) {
+    let customer = customer(store, "states").await;
+    let made = store.create_subscription(new_subscription(customer.id), BY).await.unwrap();
+    let set =
+        async |state| store.set_subscription_state(customer.id, made.id, state, BY).await.unwrap();
+    let paused = set(SubscriptionState::Paused).await.unwrap();
+    assert!(paused.revision > made.revision);
+    let again = set(SubscriptionState::Paused).await.unwrap();
+    assert_eq!(again, paused, "the state that it has already changes nothing");
+    let reason = "the receiver answered 410 Gone".to_owned();
+    let ended = set(SubscriptionState::Unsubscribed { reason: reason.clone() }).await.unwrap();
+    assert_eq!(ended.state, SubscriptionState::Unsubscribed { reason });
+    let deleted = set(SubscriptionState::Deleted).await.unwrap();
+    assert_eq!(set(SubscriptionState::Active).await, None, "a deleted one stays deleted");
+    assert_eq!(store.subscription(customer.id, made.id).await.unwrap(), None);
+    assert_eq!(store.subscriptions(customer.id).await.unwrap(), []);
+    let changes = store.changes_since(ended.revision, 10).await.unwrap();
+    assert_eq!((changes.revision, changes.more), (deleted.revision, false));
+    assert_eq!(changes.subscriptions, [deleted], "whoever follows learns that it was deleted");
+    let changes = store.changes_since(changes.revision, 10).await.unwrap();
+    assert_eq!((changes.subscriptions.len(), changes.revision), (0, changes.revision));
+}
+
+async fn another_customers_subscription_is_not_there(store: &dyn ControlStore) {
+    let (ours, theirs) = (customer(store, "ours").await, customer(store, "theirs").await);
+    let made = store.create_subscription(new_subscription(ours.id), BY).await.unwrap();
+    assert_eq!(store.subscription(theirs.id, made.id).await.unwrap(), None);
+    assert_eq!(store.subscriptions(theirs.id).await.unwrap(), []);
+    let set = store.set_subscription_state(theirs.id, made.id, SubscriptionState::Deleted, BY);
+    assert_eq!(set.await.unwrap(), None);
+    assert_eq!(store.subscription(ours.id, made.id).await.unwrap(), Some(made));
+}
+
+/// One entry for each change, none for what changes nothing, and none of anybody else's.
+async fn every_change_leaves_one_entry(store: &dyn ControlStore) {
+    let customer = customer(store, "audited").await.id;
+    let by = Actor::Key(ApiKeyId::new());
+    let mut expected = vec![("customer.created", customer.to_string(), BY)];
+    for _ in 0..2 {
+        let change = CustomerChange { plan: Some("gold".to_owned()), ..CustomerChange::default() };
+        store.update_customer(customer, change, by).await.unwrap().unwrap();
+    }
+    expected.push(("customer.updated", customer.to_string(), by));
+
+    let (old, new) = (new_key(customer), new_key(customer));
+    assert_eq!(store.create_api_key(&old, by).await.unwrap(), KeyCreation::Made);
+    expected.push(("api_key.created", old.id.to_string(), by));
+    let expires_at = old.created_at + Duration::from_hours(24 * 365 * 100);
+    store.rotate_api_key(customer, old.id, &new, expires_at, by).await.unwrap();
+    expected.push(("api_key.rotated", old.id.to_string(), by));
+    store.touch_api_keys(&[(new.id, old.created_at)]).await.unwrap();
+    for _ in 0..2 {
+        store.revoke_api_key(customer, new.id, BY).await.unwrap().unwrap();
+    }
+    expected.push(("api_key.revoked", new.id.to_string(), BY));
+
+    let event_type = EventType::parse("order.created").unwrap();
+    for _ in 0..2 {
+        store.put_schema(customer, &event_type, SchemaMode::Warn, "{}", by).await.unwrap();
+    }
+    expected.push(("schema.put", event_type.to_string(), by));
+    for _ in 0..2 {
+        store.delete_schema(customer, &event_type, by).await.unwrap();
+    }
+    expected.push(("schema.deleted", event_type.to_string(), by));
+
+    let id = store.create_subscription(new_subscription(customer), by).await.unwrap().id;
+    expected.push(("subscription.created", id.to_string(), by));
+    let reason = "410".to_owned();
+    for (state, action) in [
+        (SubscriptionState::Paused, "subscription.paused"),
+        (SubscriptionState::Active, "subscription.resumed"),
+        (SubscriptionState::Unsubscribed { reason }, "subscription.unsubscribed"),
+        (SubscriptionState::Deleted, "subscription.deleted"),
+    ] {
+        for _ in 0..2 {
+            let set = store.set_subscription_state(customer, id, state.clone(), Actor::System);
+            set.await.unwrap();
+        }
+        expected.push((action, id.to_string(), Actor::System));
+    }
+
+    let entries = store.audit(customer, None, 100).await.unwrap();
+    assert!(entries.iter().all(|entry| entry.customer_id == customer));
+    assert!(entries.is_sorted_by(|a, b| a.id > b.id && a.at >= b.at), "newest first");
+    let found = entries.iter().rev();
+    let found: Vec<_> =
+        found.map(|entry| (entry.action.as_str(), entry.target.clone(), entry.actor)).collect();
+    assert_eq!(found, expected);
+    assert_eq!(store.audit(CustomerId::new(), None, 100).await.unwrap(), []);
+}
+
+/// Entries keep coming between pages.
+async fn pages_of_the_audit_trail_neither_skip_nor_repeat(store: &dyn ControlStore) {
+    let customer = customer(store, "pages").await;
+    let mut made = Vec::new();
+    let mut create = async || {
+        made.push(store.create_subscription(new_subscription(customer.id), BY).await.unwrap().id);
+    };
+    for _ in 0..20 {
+        create().await;
+    }
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.audit(customer.id, after, 6).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        seen.extend(page.into_iter().map(|entry| entry.target));
+        create().await;
+    }
+    let targets = made[..20].iter().rev().map(SubscriptionId::to_string);
+    let expected: Vec<String> = targets.chain([customer.id.to_string()]).collect();
+    assert_eq!(seen, expected);
+}
+
+/// The store's own changes are told of within a second.
+async fn changes_tick(store: &dyn ControlStore) {
+    const SOON: Duration = Duration::from_secs(1);
+    let mut changes = store.changes();
+    let mut told = async |what: &str| {
+        tokio::time::timeout(SOON, changes.changed()).await.expect(what).unwrap();
+    };
+    let customer = customer(store, "ticks").await;
+    told("a customer was created").await;
+    store.create_subscription(new_subscription(customer.id), BY).await.unwrap();
+    told("a subscription was created").await;
+    let key = new_key(customer.id);
+    store.create_api_key(&key, BY).await.unwrap();
+    told("a key was created").await;
+    store.revoke_api_key(customer.id, key.id, BY).await.unwrap();
+    told("a key was revoked").await;
+    let change = CustomerChange { plan: Some("gold".to_owned()), ..CustomerChange::default() };
+    store.update_customer(customer.id, change, BY).await.unwrap();
+    told("a customer was changed").await;
+    let event_type = EventType::parse("a").unwrap();
+    store.put_schema(customer.id, &event_type, SchemaMode::Off, "{}", BY).await.unwrap();
+    told("a schema was put").await;
+    store.delete_schema(customer.id, &event_type, BY).await.unwrap();
+    told("a schema was deleted").await;
+}
+
+/// Eight write at once, each with a customer of its own, while one follows both feeds: it must
+/// never pass a revision that it hasn't seen.
+async fn revisions_become_visible_in_their_order(store: &Arc<dyn ControlStore>) {
+    const WRITERS: usize = 8;
+    const CHANGES: usize = 12;
+    let start = store.access_changes(None).await.unwrap().revision;
+    let writers = (0..WRITERS).map(|_| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            let customer = customer(&*store, "revisions").await.id;
+            let (mut subscriptions, mut access) = (Vec::new(), Vec::new());
+            for n in 0..CHANGES {
+                let new = new_subscription(customer);
+                subscriptions.push(store.create_subscription(new, BY).await.unwrap().id);
+                let key = new_key(customer);
+                assert_eq!(store.create_api_key(&key, BY).await.unwrap(), KeyCreation::Made);
+                access.push(AccessChange::Key(key.hash));
+                let event_type = EventType::parse(format!("e{n}")).unwrap();
+                let put = store.put_schema(customer, &event_type, SchemaMode::Off, "{}", BY);
+                put.await.unwrap();
+            }
+            access.push(AccessChange::Schemas(customer));
+            (subscriptions, access)
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    let (mut seen, mut after) = (Vec::new(), start);
+    let (mut access_seen, mut access_after) = (HashSet::new(), start);
+    loop {
+        // Asked before the feeds are: what was written by then must be in them.
+        let finished = writers.iter().all(tokio::task::JoinHandle::is_finished);
+        let changes = store.changes_since(after, 7).await.unwrap();
+        let subscriptions = changes.subscriptions;
+        assert!(subscriptions.len() <= 7 && subscriptions.is_sorted_by_key(|one| one.revision));
+        assert_eq!(changes.revision, subscriptions.last().map_or(after, |last| last.revision));
+        after = changes.revision;
+        seen.extend(subscriptions.into_iter().map(|one| one.id));
+        let access = store.access_changes(Some(access_after)).await.unwrap();
+        assert!(access.revision >= access_after);
+        access_after = access.revision;
+        access_seen.extend(access.changes);
+        if finished && !changes.more {
+            break;
+        }
+    }
+    let (mut expected, mut access_expected) = (Vec::new(), HashSet::new());
+    for written in join_all(writers).await {
+        let (subscriptions, access) = written.unwrap();
+        expected.extend(subscriptions);
+        access_expected.extend(access);
+    }
+    seen.sort();
+    expected.sort();
+    assert_eq!(seen, expected, "each subscription is seen once");
+    assert_eq!(access_seen, access_expected);
+    assert!(after <= access_after && start < Revision(access_after.0));
+}

@@ -1,0 +1,176 @@
+//! What a control store is asked for, and what it answers with.
+
+use time::OffsetDateTime;
+use triggerline_types::{
+    ApiKey, Customer, CustomerId, Endpoint, EventTypePattern, RateLimit, Revision, Subscription,
+    SubscriptionId, SubscriptionState, truncate_to_millis,
+};
+
+/// Live keys that a customer may have: enough for every service of a large one, few enough to
+/// be listed whole, and an end to a script that makes one at each start.
+pub const MAX_LIVE_KEYS: usize = 100;
+
+/// A customer as it is asked for; the store gives it id and date.
+#[derive(Clone, Debug)]
+pub struct NewCustomer {
+    pub name: String,
+    pub plan: String,
+    pub rate_limit: Option<RateLimit>,
+}
+
+impl NewCustomer {
+    /// On the default plan, without a limit of its own.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), plan: Customer::DEFAULT_PLAN.to_owned(), rate_limit: None }
+    }
+
+    /// As it is kept from now on.
+    pub(crate) fn into_customer(self, now: OffsetDateTime) -> Customer {
+        Customer {
+            id: CustomerId::new(),
+            name: self.name,
+            plan: self.plan,
+            rate_limit: self.rate_limit,
+            created_at: now,
+        }
+    }
+}
+
+/// What is to change of a customer; `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct CustomerChange {
+    pub name: Option<String>,
+    pub plan: Option<String>,
+    /// `Some(None)` takes the customer's own limit away: the plan's holds again.
+    pub rate_limit: Option<Option<RateLimit>>,
+}
+
+impl CustomerChange {
+    pub(crate) fn applied_to(self, customer: &Customer) -> Customer {
+        Customer {
+            id: customer.id,
+            name: self.name.unwrap_or_else(|| customer.name.clone()),
+            plan: self.plan.unwrap_or_else(|| customer.plan.clone()),
+            rate_limit: self.rate_limit.unwrap_or(customer.rate_limit),
+            created_at: customer.created_at,
+        }
+    }
+}
+
+/// What became of a key that was to be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyCreation {
+    Made,
+    /// The customer has [`MAX_LIVE_KEYS`] live ones.
+    TooMany,
+    NoSuchCustomer,
+}
+
+/// What became of a key that was to be rotated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once, moved once; never kept in numbers")]
+pub enum KeyRotation {
+    Made {
+        /// The key that was replaced, as it is now.
+        old: ApiKey,
+    },
+    /// The customer has [`MAX_LIVE_KEYS`] live ones beside it.
+    TooMany,
+    /// The customer has no such key, or it is dead already.
+    NoSuchKey,
+}
+
+/// When a key that is being rotated expires.
+pub(crate) fn rotated_expiry(old: &ApiKey, asked: OffsetDateTime) -> OffsetDateTime {
+    let asked = truncate_to_millis(asked);
+    old.expires_at.map_or(asked, |at| at.min(asked))
+}
+
+/// A key and whose it is: all that is needed to judge a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    pub key: ApiKey,
+    pub customer: Customer,
+}
+
+/// What caches must forget, and the revision up to which this is all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessChanges {
+    pub revision: Revision,
+    pub changes: Vec<AccessChange>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccessChange {
+    /// The key with this hash was made, revoked or rotated, or its customer changed.
+    Key([u8; 32]),
+    /// A schema of this customer was put or deleted.
+    Schemas(CustomerId),
+}
+
+/// Subscriptions that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// In the order of their revisions.
+    pub subscriptions: Vec<Subscription>,
+    /// Up to which this is all: what to ask with next time. What was asked with where nothing
+    /// has changed.
+    pub revision: Revision,
+    /// The limit was reached, so there may be more.
+    pub more: bool,
+}
+
+impl Changes {
+    /// From rows in the order of their revisions, each with what reading it came to.
+    pub(crate) fn of<E: std::fmt::Display>(
+        after: Revision,
+        limit: usize,
+        rows: impl IntoIterator<Item = (Revision, Result<Subscription, E>)>,
+    ) -> Self {
+        let mut changes = Self { subscriptions: Vec::new(), revision: after, more: false };
+        let mut seen = 0;
+        for (revision, row) in rows {
+            seen += 1;
+            changes.revision = revision;
+            match row {
+                Ok(subscription) => changes.subscriptions.push(subscription),
+                // One customer's row must not keep all others' from being followed.
+                Err(error) => tracing::error!(
+                    revision = revision.0,
+                    %error,
+                    "passing over a subscription that this version can't read"
+                ),
+            }
+        }
+        changes.more = seen >= limit;
+        changes
+    }
+}
+
+/// A subscription as its owner asks for it; the store gives it id, revision and dates.
+#[derive(Clone, Debug)]
+pub struct NewSubscription {
+    pub customer_id: CustomerId,
+    pub workflow_id: String,
+    pub event_types: Vec<EventTypePattern>,
+    pub jsonpath: Option<String>,
+    pub endpoint: Endpoint,
+}
+
+impl NewSubscription {
+    /// As it is kept from now on.
+    pub(crate) fn into_subscription(self, revision: Revision, now: OffsetDateTime) -> Subscription {
+        Subscription {
+            id: SubscriptionId::new(),
+            customer_id: self.customer_id,
+            workflow_id: self.workflow_id,
+            event_types: self.event_types,
+            jsonpath: self.jsonpath,
+            endpoint: self.endpoint,
+            state: SubscriptionState::Active,
+            revision,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! How fields are written in every backend's columns.
+
+use triggerline_types::{
+    Actor, Endpoint, EventType, EventTypePattern, RateLimit, SchemaMode, Scope, Secret,
+    SubscriptionState,
+};
+
+pub(crate) fn scopes_to_text(scopes: &[Scope]) -> String {
+    scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// A scope that this version doesn't know is one that it can't grant.
+pub(crate) fn scopes_from_text(text: &str) -> Vec<Scope> {
+    text.split_whitespace().filter_map(Scope::parse).collect()
+}
+
+/// Event types have no spaces.
+pub(crate) fn event_types_to_text(patterns: &[EventTypePattern]) -> String {
+    patterns.iter().map(EventTypePattern::as_str).collect::<Vec<_>>().join(" ")
+}
+
+pub(crate) fn event_types_from_text(text: &str) -> Result<Vec<EventTypePattern>, String> {
+    let patterns = text.split_whitespace().map(EventTypePattern::parse);
+    patterns.collect::<Result<_, _>>().map_err(|error| error.to_string())
+}
+
+pub(crate) fn endpoint(url: String, secret: Vec<u8>) -> Result<Endpoint, String> {
+    let secret = Secret::from_bytes(secret).map_err(|error| error.to_string())?;
+    Ok(Endpoint { url, secret })
+}
+
+pub(crate) fn reason(state: &SubscriptionState) -> Option<String> {
+    match state {
+        SubscriptionState::Unsubscribed { reason } => Some(reason.clone()),
+        _ => None,
+    }
+}
+
+pub(crate) fn state(name: &str, reason: Option<String>) -> Result<SubscriptionState, String> {
+    match name {
+        "active" => Ok(SubscriptionState::Active),
+        "paused" => Ok(SubscriptionState::Paused),
+        "unsubscribed" => {
+            Ok(SubscriptionState::Unsubscribed { reason: reason.unwrap_or_default() })
+        }
+        "deleted" => Ok(SubscriptionState::Deleted),
+        other => Err(format!("the state {other:?}")),
+    }
+}
+
+pub(crate) fn rate_limit_to_text(limit: Option<RateLimit>) -> Option<String> {
+    limit.map(|limit| limit.to_string())
+}
+
+pub(crate) fn rate_limit_from_text(text: Option<&str>) -> Result<Option<RateLimit>, String> {
+    text.map(|text| text.parse().map_err(|_| format!("the rate limit {text:?}"))).transpose()
+}
+
+pub(crate) fn hash(bytes: &[u8]) -> Result<[u8; 32], String> {
+    bytes.try_into().map_err(|_| format!("a hash of {} bytes", bytes.len()))
+}
+
+pub(crate) fn event_type(text: &str) -> Result<EventType, String> {
+    EventType::parse(text).map_err(|error| error.to_string())
+}
+
+pub(crate) fn schema_mode(text: &str) -> Result<SchemaMode, String> {
+    SchemaMode::parse(text).ok_or_else(|| format!("the mode {text:?}"))
+}
+
+pub(crate) fn actor(text: &str) -> Result<Actor, String> {
+    Actor::parse(text).ok_or_else(|| format!("the actor {text:?}"))
+}

@@ -1,0 +1,161 @@
+//! Subscriptions, and the feed of their changes.
+
+use tokio_postgres::Row;
+use triggerline_types::{
+    Actor, CustomerId, Revision, Subscription, SubscriptionId, SubscriptionState,
+};
+
+use super::exchange::Fault;
+use super::{PostgresControl, audit, next_revision, now};
+use crate::control::{Changes, NewSubscription, fields, trail};
+use crate::error::StoreError;
+
+const SUBSCRIPTION: &str = "SELECT id, customer_id, workflow_id, event_types, jsonpath, url, \
+     secret, state, reason, revision, created_at, updated_at FROM subscriptions";
+/// Where the revision stands in it.
+const REVISION: usize = 9;
+
+pub(super) async fn create(
+    store: &PostgresControl,
+    new: NewSubscription,
+    by: Actor,
+) -> Result<Subscription, StoreError> {
+    store
+        .change("create a subscription", async |transaction| {
+            let revision = next_revision(transaction).await?;
+            let made = new.into_subscription(revision, now());
+            let insert = "INSERT INTO subscriptions (id, customer_id, workflow_id, event_types, \
+                 jsonpath, url, secret, state, reason, revision, created_at, updated_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+            transaction
+                .execute(
+                    insert,
+                    &[
+                        made.id.as_uuid(),
+                        made.customer_id.as_uuid(),
+                        &made.workflow_id,
+                        &fields::event_types_to_text(&made.event_types),
+                        &made.jsonpath,
+                        &made.endpoint.url,
+                        &made.endpoint.secret.as_bytes(),
+                        &made.state.as_str(),
+                        &fields::reason(&made.state),
+                        &made.revision.0,
+                        &made.created_at,
+                        &made.updated_at,
+                    ],
+                )
+                .await?;
+            let (action, at) = (trail::SUBSCRIPTION_CREATED, made.created_at);
+            let entry = trail::entry(made.customer_id, by, action, made.id, at);
+            audit::record(transaction, entry).await?;
+            Ok(made)
+        })
+        .await
+}
+
+pub(super) async fn one(
+    store: &PostgresControl,
+    customer: CustomerId,
+    id: SubscriptionId,
+) -> Result<Option<Subscription>, StoreError> {
+    store
+        .ask("read a subscription", async |client| {
+            let query =
+                format!("{SUBSCRIPTION} WHERE id = $1 AND customer_id = $2 AND state <> 'deleted'");
+            let row = client.query_opt(&query, &[id.as_uuid(), customer.as_uuid()]).await?;
+            row.as_ref().map(subscription).transpose()
+        })
+        .await
+}
+
+pub(super) async fn all(
+    store: &PostgresControl,
+    customer: CustomerId,
+) -> Result<Vec<Subscription>, StoreError> {
+    store
+        .ask("list subscriptions", async |client| {
+            let query =
+                format!("{SUBSCRIPTION} WHERE customer_id = $1 AND state <> 'deleted' ORDER BY id");
+            client.query(&query, &[customer.as_uuid()]).await?.iter().map(subscription).collect()
+        })
+        .await
+}
+
+pub(super) async fn set_state(
+    store: &PostgresControl,
+    customer: CustomerId,
+    id: SubscriptionId,
+    state: SubscriptionState,
+    by: Actor,
+) -> Result<Option<Subscription>, StoreError> {
+    store
+        .change("change a subscription", async |transaction| {
+            // Locked before it is judged, so that two changes at once don't overwrite each other.
+            let query = format!(
+                "{SUBSCRIPTION} WHERE id = $1 AND customer_id = $2 AND state <> 'deleted' FOR UPDATE"
+            );
+            let row = transaction.query_opt(&query, &[id.as_uuid(), customer.as_uuid()]).await?;
+            let Some(row) = row else {
+                return Ok(None);
+            };
+            let mut changed = subscription(&row)?;
+            if changed.state == state {
+                return Ok(Some(changed));
+            }
+            changed.state = state;
+            changed.revision = next_revision(transaction).await?;
+            changed.updated_at = now();
+            let update = "UPDATE subscriptions SET state = $2, reason = $3, revision = $4, \
+                 updated_at = $5 WHERE id = $1";
+            transaction
+                .execute(
+                    update,
+                    &[
+                        id.as_uuid(),
+                        &changed.state.as_str(),
+                        &fields::reason(&changed.state),
+                        &changed.revision.0,
+                        &changed.updated_at,
+                    ],
+                )
+                .await?;
+            let action = trail::subscription_set(&changed.state);
+            let entry = trail::entry(customer, by, action, id, changed.updated_at);
+            audit::record(transaction, entry).await?;
+            Ok(Some(changed))
+        })
+        .await
+}
+
+pub(super) async fn changes_since(
+    store: &PostgresControl,
+    after: Revision,
+    limit: usize,
+) -> Result<Changes, StoreError> {
+    store
+        .ask("ask for changed subscriptions", async |client| {
+            let query = format!("{SUBSCRIPTION} WHERE revision > $1 ORDER BY revision LIMIT $2");
+            let statement = client.prepare_cached(&query).await?;
+            let rows = client.query(&statement, &[&after.0, &super::rows(limit)]).await?;
+            let rows = rows.iter().map(|row| (Revision(row.get(REVISION)), subscription(row)));
+            Ok(Changes::of(after, limit, rows))
+        })
+        .await
+}
+
+fn subscription(row: &Row) -> Result<Subscription, Fault> {
+    let unreadable = Fault::row("subscriptions");
+    Ok(Subscription {
+        id: SubscriptionId::from_uuid(row.get(0)),
+        customer_id: CustomerId::from_uuid(row.get(1)),
+        workflow_id: row.get(2),
+        event_types: fields::event_types_from_text(row.get(3)).map_err(&unreadable)?,
+        jsonpath: row.get(4),
+        endpoint: fields::endpoint(row.get(5), row.get(6)).map_err(&unreadable)?,
+        state: fields::state(row.get(7), row.get(8)).map_err(&unreadable)?,
+        revision: Revision(row.get(REVISION)),
+        created_at: row.get(10),
+        updated_at: row.get(11),
+    })
+}

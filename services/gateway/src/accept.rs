@@ -1,0 +1,210 @@
+//! The one path that an event takes from a door to Kafka, whichever door it came by:
+//!
+//! drafts → admitted ([`crate::admit`]) → reserved, where there is an idempotency key
+//! ([`crate::idempotency`]) → held against their schemas ([`crate::schemas`]) → published
+//! ([`crate::publish`]) → the answer kept → a [`Receipt`].
+//!
+//! One event and a batch differ only in how many there are.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use time::OffsetDateTime;
+use triggerline_store::{Claim, IdempotencyKey, Reservation, StoreError};
+use triggerline_types::{CustomerId, EventId, truncate_to_millis};
+use uuid::Uuid;
+
+use crate::Shared;
+use crate::admit::{Admitted, Draft};
+use crate::config::WithoutCache;
+use crate::idempotency::{self, Answer};
+use crate::problem::{Kind, Problem};
+use crate::schemas::Notice;
+
+/// How long an idempotency key is remembered.
+const KEEP: Duration = Duration::from_hours(24);
+/// A lease outlasts the wait for Kafka by this much: for the cache and for slow moments.
+const LEASE_MARGIN: Duration = Duration::from_secs(2);
+
+/// An event that Kafka has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    pub(crate) event_id: EventId,
+    pub(crate) received_at: OffsetDateTime,
+    /// Where its schema doesn't allow it, and it was accepted all the same.
+    pub(crate) notice: Option<Notice>,
+}
+
+pub(crate) type Outcome = Result<Accepted, Problem>;
+
+/// What became of each event, in the order in which they came.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    pub(crate) results: Vec<Outcome>,
+    /// It is the answer to an earlier request with the same idempotency key.
+    pub(crate) replayed: bool,
+}
+
+/// Accepts one event.
+pub(crate) async fn one(
+    shared: &Shared,
+    customer: CustomerId,
+    draft: Draft,
+    key: Option<String>,
+) -> Result<(Accepted, bool), Problem> {
+    let Receipt { mut results, replayed } = many(shared, customer, vec![Ok(draft)], key).await?;
+    let missing = || Problem::new(Kind::Internal, "The error has been logged.");
+    let accepted = results.pop().ok_or_else(missing)??;
+    Ok((accepted, replayed))
+}
+
+/// Accepts what is good of `items`.
+pub(crate) async fn many(
+    shared: &Shared,
+    customer: CustomerId,
+    items: Vec<Result<Draft, Problem>>,
+    key: Option<String>,
+) -> Result<Receipt, Problem> {
+    let items: Vec<_> = items.into_iter().map(|item| item.and_then(Draft::admit)).collect();
+    let (event_id, received_at) = (EventId::new(), now());
+    let fresh = async |items| {
+        let results = publish(shared, customer, items, event_id, received_at).await?;
+        Ok(Receipt { results, replayed: false })
+    };
+    // What can't be accepted at all doesn't use up its key: mended, it may come again.
+    let Some(key) = key.filter(|_| items.iter().any(Result::is_ok)) else {
+        return fresh(items).await;
+    };
+    let claim = Claim {
+        key: IdempotencyKey { customer, key },
+        fingerprint: idempotency::fingerprint(&items),
+        event_id,
+        received_at,
+        token: Uuid::now_v7(),
+        lease: shared.settings.produce_patience + LEASE_MARGIN,
+        keep: KEEP,
+    };
+    match shared.cache.reserve(&claim).await {
+        Ok(Reservation::Ours { event_id, received_at }) => {
+            let results = publish(shared, customer, items, event_id, received_at).await;
+            let kept = results.as_deref().unwrap_or_default();
+            keep(shared, &claim, event_id, received_at, kept).await;
+            Ok(Receipt { results: results?, replayed: false })
+        }
+        Ok(Reservation::Settled { answer }) => Ok(replay(&Answer::read(&answer)?)),
+        Ok(Reservation::Running { retry_after }) => {
+            let detail = "A request with this idempotency key has not been answered yet.";
+            Err(Problem::new(Kind::IdempotencyKeyInUse, detail).retry_after(retry_after))
+        }
+        Ok(Reservation::Different) => {
+            let detail = "This idempotency key came with another event in the last 24 hours.";
+            Err(Problem::new(Kind::IdempotencyKeyReused, detail))
+        }
+        Err(error) if shared.settings.idempotency_without_cache == WithoutCache::Accept => {
+            warn(&error, "an idempotency key is passed over");
+            fresh(items).await
+        }
+        Err(error) => {
+            warn(&error, "an idempotency key can't be looked up");
+            let detail = "The idempotency key can't be checked at the moment. Nothing was done.";
+            Err(Problem::new(Kind::Unavailable, detail))
+        }
+    }
+}
+
+/// Produces what was admitted and what its schemas let pass, in its order, and waits for all of
+/// Kafka's reports. Fails as a whole where the schemas can't be had.
+async fn publish(
+    shared: &Shared,
+    customer: CustomerId,
+    items: Vec<Result<Admitted, Problem>>,
+    first: EventId,
+    received_at: OffsetDateTime,
+) -> Result<Vec<Outcome>, Problem> {
+    let judge = shared.schemas.of(customer).await?;
+    let started = items.into_iter().zip(0..).map(|(item, index)| {
+        let admitted = item?;
+        let notice = judge.pass(&admitted.event_type, &admitted.payload)?;
+        let held = notice.as_ref().and_then(Notice::reason_to_hold);
+        let event = admitted.into_event(customer, first.nth(index), received_at, held);
+        let report = shared.publisher.start(&event)?;
+        let accepted = Accepted { event_id: event.id, received_at, notice };
+        Ok(async move { report.await.map(|()| accepted) })
+    });
+    // Collected first, so that all are on their way before the first is waited for.
+    let started: Vec<Result<_, Problem>> = started.collect();
+    let finished = started.into_iter().map(|started| async {
+        match started {
+            Ok(report) => report.await,
+            Err(problem) => Err(problem),
+        }
+    });
+    Ok(join_all(finished).await)
+}
+
+/// Keeps the answer for those who ask again. What Kafka may or may not have is no answer: the
+/// reservation is given back, id and all, and a retry produces under the same ids. Where nothing
+/// was accepted for good, the key is free again, for the events mended. `results` is empty where
+/// it didn't come so far as to have any.
+async fn keep(
+    shared: &Shared,
+    claim: &Claim,
+    event_id: EventId,
+    received_at: OffsetDateTime,
+    results: &[Outcome],
+) {
+    let (mut problems, mut notices) = (Vec::new(), Vec::new());
+    let mut passing = results.is_empty();
+    for (index, result) in results.iter().enumerate() {
+        match result {
+            Ok(accepted) => {
+                notices.extend(accepted.notice.clone().map(|notice| (index, notice)));
+            }
+            Err(problem) => {
+                passing |= problem.kind == Kind::Unavailable;
+                problems.push((index, problem.clone()));
+            }
+        }
+    }
+    let kept = if passing || problems.len() == results.len() {
+        shared.cache.release(&claim.key, claim.token, !passing).await
+    } else {
+        let answer = Answer::new(event_id, received_at, results.len(), problems, notices);
+        shared.cache.settle(&claim.key, claim.token, &answer.write()).await.map(drop)
+    };
+    // The events are accepted all the same; the lease ends by itself, and a retry gets the
+    // same ids.
+    if let Err(error) = kept {
+        warn(&error, "an answer was not kept");
+    }
+}
+
+fn replay(answer: &Answer) -> Receipt {
+    let received_at = answer.received_at();
+    let mut results: Vec<Outcome> = (0..answer.events as u64)
+        .map(|index| {
+            let event_id = answer.event_id.nth(index);
+            Ok(Accepted { event_id, received_at, notice: None })
+        })
+        .collect();
+    for (index, notice) in &answer.notices {
+        if let Some(Ok(accepted)) = results.get_mut(*index) {
+            accepted.notice = Some(notice.clone());
+        }
+    }
+    for (index, problem) in &answer.problems {
+        if let Some(result) = results.get_mut(*index) {
+            *result = Err(problem.clone());
+        }
+    }
+    Receipt { results, replayed: true }
+}
+
+fn now() -> OffsetDateTime {
+    truncate_to_millis(OffsetDateTime::now_utc())
+}
+
+fn warn(error: &StoreError, message: &str) {
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(%error, source, "{message}");
+}

@@ -1,0 +1,293 @@
+//! `triggerline.v1.Events`
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
+use http::HeaderMap;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status, Streaming};
+use triggerline_types::{CustomerId, Scope, check_instant, millis};
+use triggerline_wire::proto::events_server::Events;
+use triggerline_wire::proto::{
+    PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishResult,
+    PublishStreamRequest, PublishStreamResponse, SchemaError, publish_result,
+    publish_stream_response,
+};
+
+use super::{deadline, status};
+use crate::Shared;
+use crate::accept::{self, Accepted, Receipt};
+use crate::admit::Draft;
+use crate::asking::Asking;
+use crate::batch::check_length;
+use crate::idempotency;
+use crate::problem::{Fault, Problem};
+
+pub(super) struct Door {
+    shared: Arc<Shared>,
+    draining: CancellationToken,
+}
+
+impl Door {
+    pub(super) fn new(shared: Arc<Shared>, draining: CancellationToken) -> Self {
+        Self { shared, draining }
+    }
+}
+
+/// What came with a call beside its message.
+struct Call {
+    asking: Asking,
+    headers: HeaderMap,
+}
+
+impl Call {
+    fn of<T>(request: Request<T>) -> Result<(Self, T), Status> {
+        let (metadata, extensions, message) = request.into_parts();
+        let asking = extensions.get::<Asking>().cloned();
+        let asking = asking.ok_or_else(|| Status::internal("The error has been logged."))?;
+        Ok((Self { asking, headers: metadata.into_headers() }, message))
+    }
+
+    fn traceparent(&self) -> Option<String> {
+        Some(self.headers.get("traceparent")?.to_str().ok()?.to_owned())
+    }
+
+    /// The key in the message, else the one in the metadata.
+    fn idempotency_key(&self, given: &str) -> Result<Option<String>, Problem> {
+        if given.is_empty() {
+            return idempotency::from_headers(&self.headers);
+        }
+        idempotency::check(given).map(Some)
+    }
+
+    /// Does `work` within the call's deadline.
+    async fn within<T>(&self, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Status> {
+        let done = match deadline(&self.headers) {
+            Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| late())?,
+            None => work.await,
+        };
+        done.map_err(|problem| status::of(&problem))
+    }
+}
+
+/// An event that was on its way to Kafka may have arrived.
+fn late() -> Status {
+    Status::deadline_exceeded("The deadline passed. Whether events were accepted is unknown.")
+}
+
+#[tonic::async_trait]
+impl Events for Door {
+    async fn publish(
+        &self,
+        request: Request<PublishRequest>,
+    ) -> Result<Response<PublishResponse>, Status> {
+        let (call, message) = Call::of(request)?;
+        let work = async {
+            let customer = call.asking.may(Scope::EventsWrite)?;
+            let key = call.idempotency_key(&message.idempotency_key)?;
+            let draft = draft(message, call.traceparent())?;
+            accept::one(&self.shared, customer, draft, key).await
+        };
+        let (accepted, replayed) = call.within(work).await?;
+        Ok(Response::new(response(accepted, replayed)))
+    }
+
+    async fn publish_batch(
+        &self,
+        request: Request<PublishBatchRequest>,
+    ) -> Result<Response<PublishBatchResponse>, Status> {
+        let (call, message) = Call::of(request)?;
+        let work = async {
+            let customer = call.asking.may(Scope::EventsWrite)?;
+            let key = call.idempotency_key(&message.idempotency_key)?;
+            check_length(message.events.len())?;
+            call.asking.take(&self.shared, message.events.len() - 1).await?;
+            let items = message.events.into_iter().map(|event| {
+                if event.idempotency_key.is_empty() {
+                    return draft(event, call.traceparent());
+                }
+                let told = "is the batch's to have, not an event's in it";
+                Err(Problem::field("/idempotency_key", told))
+            });
+            accept::many(&self.shared, customer, items.collect(), key).await
+        };
+        let Receipt { results, replayed } = call.within(work).await?;
+        let results = results.into_iter().map(|result| PublishResult {
+            result: Some(match result {
+                Ok(accepted) => publish_result::Result::Accepted(response(accepted, replayed)),
+                Err(problem) => publish_result::Result::Error(status::message(&problem)),
+            }),
+        });
+        Ok(Response::new(PublishBatchResponse { results: results.collect() }))
+    }
+
+    type PublishStreamStream =
+        Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>> + Send>>;
+
+    async fn publish_stream(
+        &self,
+        request: Request<Streaming<PublishStreamRequest>>,
+    ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        let (call, incoming) = Call::of(request)?;
+        let allowed = call.asking.may(Scope::EventsWrite);
+        let customer = allowed.map_err(|problem| status::of(&problem))?;
+        let limit = self.shared.settings.limits.stream_events;
+        let (answers, outgoing) = mpsc::channel(limit);
+        let (shared, draining) = (Arc::clone(&self.shared), self.draining.clone());
+        tokio::spawn(async move {
+            let conversation = Conversation { shared, call, customer, draining, limit };
+            if let Err(status) = conversation.hold(incoming, &answers).await {
+                let _ = answers.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+}
+
+/// One PublishStream.
+struct Conversation {
+    shared: Arc<Shared>,
+    call: Call,
+    customer: CustomerId,
+    draining: CancellationToken,
+    /// Events that may be under way at once.
+    limit: usize,
+}
+
+impl Conversation {
+    /// Reads events and answers each, until the client has no more, or the server drains: then
+    /// everything that was read is answered before the stream ends.
+    async fn hold(
+        &self,
+        mut incoming: Streaming<PublishStreamRequest>,
+        answers: &mpsc::Sender<Result<PublishStreamResponse, Status>>,
+    ) -> Result<(), Status> {
+        let forever = Duration::from_hours(24 * 365);
+        let limit = deadline(&self.call.headers).unwrap_or(forever);
+        let mut expired = std::pin::pin!(tokio::time::sleep(limit));
+        let mut under_way = FuturesUnordered::new();
+        // How the stream ends, once it is not read any more.
+        let mut ending: Option<Result<(), Status>> = None;
+        loop {
+            if let Some(end) = &ending
+                && under_way.is_empty()
+            {
+                return end.clone();
+            }
+            let reads = ending.is_none() && under_way.len() < self.limit;
+            tokio::select! {
+                // Answers first: they make room.
+                biased;
+                () = expired.as_mut() => return Err(late()),
+                Some(answer) = under_way.next() => {
+                    // Whoever went away without listening gets no more.
+                    if answers.send(Ok(answer)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                () = self.draining.cancelled(), if ending.is_none() => {
+                    ending = Some(Err(Status::unavailable("The server is going away; open the stream anew.")));
+                }
+                message = incoming.message(), if reads => match message {
+                    Ok(Some(message)) => match self.admitted().await {
+                        Ok(refused) => under_way.push(self.answer(message, refused)),
+                        Err(status) => ending = Some(Err(status)),
+                    },
+                    Ok(None) => ending = Some(Ok(())),
+                    Err(status) if status.code() == Code::Cancelled => ending = Some(Ok(())),
+                    Err(status) => ending = Some(Err(status)),
+                },
+            }
+        }
+    }
+
+    /// Whether the caller may still send, and send so much: a stream may outlive its key. The
+    /// opening of the stream has been counted; each event is counted here.
+    async fn admitted(&self) -> Result<Option<Problem>, Status> {
+        self.shared.auth.check(&self.call.headers).await.map_err(|problem| status::of(&problem))?;
+        Ok(self.call.asking.take(&self.shared, 1).await.err())
+    }
+
+    async fn answer(
+        &self,
+        message: PublishStreamRequest,
+        refused: Option<Problem>,
+    ) -> PublishStreamResponse {
+        let PublishStreamRequest { sequence, event } = message;
+        let work = async {
+            if let Some(problem) = refused {
+                return Err(problem);
+            }
+            let event = event.ok_or_else(|| Problem::field("/event", "is missing"))?;
+            let key = match &*event.idempotency_key {
+                "" => None,
+                key => Some(idempotency::check(key)?),
+            };
+            let draft = draft(event, self.call.traceparent())?;
+            accept::one(&self.shared, self.customer, draft, key).await
+        };
+        let result = match work.await {
+            Ok((accepted, replayed)) => {
+                publish_stream_response::Result::Accepted(response(accepted, replayed))
+            }
+            Err(problem) => publish_stream_response::Result::Error(status::message(&problem)),
+        };
+        PublishStreamResponse { sequence, result: Some(result) }
+    }
+}
+
+fn draft(message: PublishRequest, traceparent: Option<String>) -> Result<Draft, Problem> {
+    // In proto3 an absent string is an empty one.
+    let given = |text: String| (!text.is_empty()).then_some(text);
+    let occurred_at = message
+        .occurred_at
+        .map(|timestamp| {
+            from_timestamp(&timestamp)
+                .ok_or_else(|| Problem::field("/occurred_at", "is not an instant"))
+        })
+        .transpose()?;
+    Ok(Draft {
+        event_type: message.event_type,
+        source: given(message.source),
+        subject: given(message.subject),
+        occurred_at,
+        traceparent,
+        payload: Draft::json_payload(message.payload)?,
+    })
+}
+
+fn response(accepted: Accepted, replayed: bool) -> PublishResponse {
+    let (quarantined, faults) = match accepted.notice {
+        Some(notice) => (notice.quarantined, notice.faults),
+        None => (false, Vec::new()),
+    };
+    let faults = faults.into_iter();
+    PublishResponse {
+        event_id: accepted.event_id.to_string(),
+        received_at: Some(to_timestamp(accepted.received_at)),
+        replayed,
+        quarantined,
+        schema_errors: faults
+            .map(|Fault { pointer, detail }| SchemaError { pointer, detail })
+            .collect(),
+    }
+}
+
+fn to_timestamp(instant: OffsetDateTime) -> prost_types::Timestamp {
+    let ms = millis(instant);
+    prost_types::Timestamp {
+        seconds: ms.div_euclid(1_000),
+        nanos: i32::try_from(ms.rem_euclid(1_000) * 1_000_000).unwrap_or_default(),
+    }
+}
+
+fn from_timestamp(timestamp: &prost_types::Timestamp) -> Option<OffsetDateTime> {
+    let nanos = u32::try_from(timestamp.nanos).ok()?;
+    let instant = OffsetDateTime::from_unix_timestamp(timestamp.seconds).ok()?;
+    instant.replace_nanosecond(nanos).ok().and_then(check_instant)
+}

@@ -1,0 +1,215 @@
+//! Reading a request's body: up to its limit, within its time, and within what all bodies
+//! together may take of this process's memory.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::Shared;
+use crate::admit::MAX_BYTES;
+use crate::batch::{self, MAX_BATCH_BYTES};
+use crate::cloud_events;
+use crate::problem::{Kind, Problem};
+
+/// The largest body of anything but a batch: a payload of the largest size and its envelope.
+pub(super) const MAX_BODY_BYTES: usize = MAX_BYTES + 48_576;
+
+/// What memory is counted in.
+const UNIT: usize = 1_024;
+
+/// A body, and the room that it takes; kept until the request is answered.
+pub(super) struct Received {
+    pub(super) bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn read(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Received, Problem> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && encoding != "identity"
+    {
+        let detail = format!("The content encoding is {encoding:?}; send the body as it is.");
+        return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+    }
+    let too_large = || Problem::new(Kind::TooLarge, format!("The body is at most {limit} bytes."));
+    // What says that it is too large is refused before it is read.
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if announced.and_then(|text| text.parse().ok()).is_some_and(|n: u64| n > limit as u64) {
+        return Err(too_large());
+    }
+    let deadline = Instant::now() + shared.settings.limits.body_timeout;
+    let mut body = std::pin::pin!(body);
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    // Most bodies are one piece, which is taken as it is.
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    loop {
+        let frame = tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| {
+            let seconds = shared.settings.limits.body_timeout.as_secs();
+            Problem::new(Kind::Timeout, format!("The body did not arrive within {seconds} s."))
+        })?;
+        let Some(frame) = frame else {
+            break;
+        };
+        let frame = frame.map_err(|_| {
+            Problem::new(Kind::MalformedBody, "The body broke off while it was read.")
+        })?;
+        let Ok(piece) = frame.into_data() else {
+            continue;
+        };
+        if first.len() + rest.len() + piece.len() > limit {
+            return Err(too_large());
+        }
+        let units = u32::try_from(piece.len().div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let more = Arc::clone(&shared.room).try_acquire_many_owned(units).map_err(|_| {
+            Problem::new(Kind::Unavailable, "Too much is being received at the moment.")
+        })?;
+        match &mut room {
+            Some(room) => room.merge(more),
+            None => room = Some(more),
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = piece;
+        } else {
+            rest.extend_from_slice(&std::mem::take(&mut first));
+            rest.extend_from_slice(&piece);
+        }
+    }
+    let bytes = if rest.is_empty() { first } else { rest.freeze() };
+    Ok(Received { bytes, _room: room })
+}
+
+/// How the room for bodies is counted: [`read`] takes permits of [`UNIT`] bytes.
+pub(crate) fn units(bytes: usize) -> usize {
+    bytes / UNIT
+}
+
+/// What a body is, by its headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Envelope,
+    Structured,
+    Binary,
+    Batch(batch::Form),
+}
+
+impl Form {
+    pub(super) fn limit(self) -> usize {
+        match self {
+            Self::Batch(_) => MAX_BATCH_BYTES,
+            _ => MAX_BODY_BYTES,
+        }
+    }
+}
+
+/// What the body of `POST /v1/events` is.
+pub(super) fn event_form(headers: &HeaderMap) -> Result<Form, Problem> {
+    let media_type = media_type(headers);
+    match media_type.as_deref() {
+        Some("application/cloudevents+json") => Ok(Form::Structured),
+        Some("application/cloudevents-batch+json") => Ok(Form::Batch(batch::Form::CloudEvents)),
+        other if cloud_events::is_binary(headers) => match other {
+            Some(text) if !cloud_events::is_json(text) => Err(unsupported(
+                text,
+                "the data of an event is JSON, so its content type is application/json",
+            )),
+            _ => Ok(Form::Binary),
+        },
+        None | Some("application/json") => Ok(Form::Envelope),
+        Some(text) => Err(unsupported(
+            text,
+            "send application/json, application/cloudevents+json or, with ce- headers, a CloudEvent's data",
+        )),
+    }
+}
+
+/// What the body of `POST /v1/events/batch` is.
+pub(super) fn batch_form(headers: &HeaderMap) -> Result<batch::Form, Problem> {
+    match media_type(headers).as_deref() {
+        None | Some("application/json") => Ok(batch::Form::Array),
+        Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => {
+            Ok(batch::Form::Lines)
+        }
+        Some("application/cloudevents-batch+json") => Ok(batch::Form::CloudEvents),
+        Some(text) => Err(unsupported(
+            text,
+            "send application/json, application/x-ndjson or application/cloudevents-batch+json",
+        )),
+    }
+}
+
+/// For everything that takes one JSON document.
+pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    match media_type(headers).as_deref() {
+        None | Some("application/json") => Ok(()),
+        Some(text) => Err(unsupported(text, "send application/json")),
+    }
+}
+
+/// Without parameters, in lower case.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("?");
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn unsupported(found: &str, told: &str) -> Problem {
+    let detail = format!("The content type is {found:?}; {told}.");
+    Problem::new(Kind::UnsupportedMediaType, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_say_what_a_body_is() {
+        let form = |pairs: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, value.parse().unwrap());
+            }
+            (event_form(&headers).ok(), batch_form(&headers).ok())
+        };
+        let (content, version) = ("content-type", ("ce-specversion", "1.0"));
+        let clouds = batch::Form::CloudEvents;
+        for (pairs, event, batch) in [
+            (&[][..], Some(Form::Envelope), Some(batch::Form::Array)),
+            (
+                &[(content, "Application/JSON; charset=utf-8")],
+                Some(Form::Envelope),
+                Some(batch::Form::Array),
+            ),
+            (&[(content, "application/x-ndjson")], None, Some(batch::Form::Lines)),
+            (
+                &[(content, "application/cloudevents+json; charset=UTF-8")],
+                Some(Form::Structured),
+                None,
+            ),
+            (
+                &[(content, "application/cloudevents-batch+json")],
+                Some(Form::Batch(clouds)),
+                Some(clouds),
+            ),
+            (
+                &[(content, "application/json"), version],
+                Some(Form::Binary),
+                Some(batch::Form::Array),
+            ),
+            (&[(content, "application/vnd.a+json"), version], Some(Form::Binary), None),
+            (&[(content, "text/xml"), version], None, None),
+            (&[(content, "text/plain")], None, None),
+        ] {
+            assert_eq!(form(pairs), (event, batch), "{pairs:?}");
+        }
+    }
+}

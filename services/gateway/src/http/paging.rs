@@ -1,0 +1,81 @@
+//! Lists a page at a time: `limit` and an opaque signed `cursor` in, `next_cursor` out.
+
+use serde::{Deserialize, Serialize};
+use triggerline_types::CustomerId;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::cursor::Cursors;
+use crate::problem::Problem;
+
+pub(super) const DEFAULT_LIMIT: usize = 50;
+pub(super) const MAX_LIMIT: usize = 200;
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Page<T> {
+    pub(super) data: Vec<T>,
+    /// For the next page; null on the last one.
+    pub(super) next_cursor: Option<String>,
+}
+
+/// The query of a list that has no filters.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Paging {
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl Paging {
+    /// The id after which to go on, and how many to show. `list` names the list, so that one's
+    /// cursor is of no use for another.
+    pub(super) fn read(
+        &self,
+        cursors: &Cursors,
+        customer: CustomerId,
+        list: &str,
+    ) -> Result<(Option<Uuid>, usize), Problem> {
+        let after = self.cursor.as_deref().map(|text| {
+            let bytes = cursors.open(text, customer, list);
+            let id = bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok());
+            id.ok_or_else(foreign_cursor)
+        });
+        Ok((after.transpose()?, limit(self.limit.as_deref())?))
+    }
+}
+
+impl<T> Page<T> {
+    /// A page of `found`, which holds one more than `limit` if there is a next page.
+    pub(super) fn of<F>(
+        mut found: Vec<F>,
+        limit: usize,
+        id: impl Fn(&F) -> Uuid,
+        cursors: &Cursors,
+        customer: CustomerId,
+        list: &str,
+        view: impl Fn(F) -> T,
+    ) -> Self {
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let end = found.last().filter(|_| more).map(id);
+        Self {
+            next_cursor: end.map(|id| cursors.seal(id.as_bytes(), customer, list)),
+            data: found.into_iter().map(view).collect(),
+        }
+    }
+}
+
+pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
+    let Some(text) = text else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or_else(|| Problem::parameter("limit", format!("is a number from 1 to {MAX_LIMIT}")))
+}
+
+pub(super) fn foreign_cursor() -> Problem {
+    Problem::parameter("cursor", "is not one that this query was given; start without a cursor")
+}

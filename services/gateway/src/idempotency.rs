@@ -1,0 +1,158 @@
+//! Idempotency keys: what they look like, what tells two requests with one key apart, and the
+//! answer that is kept. Pure; [`crate::accept`] asks the cache.
+//!
+//! A reservation holds the event id before anything is produced. So a retry after a crash or a
+//! time-out reuses it, and whoever is downstream sees one event, however often it was produced.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use triggerline_types::{EventId, millis};
+
+use crate::admit::Admitted;
+use crate::problem::{Kind, Problem};
+use crate::schemas::Notice;
+
+pub(crate) const HEADER: &str = "idempotency-key";
+/// The longest key.
+const MAX_CHARACTERS: usize = 255;
+
+/// The key that a request carries in its headers (or gRPC metadata).
+pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(HEADER).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(invalid("comes more than once"));
+    }
+    let text = value.to_str().map_err(|_| invalid("has characters beyond printable ASCII"))?;
+    check(text).map(Some)
+}
+
+/// Checks a key. The quotes of a structured field (RFC 9651 §3.3.3), which the IETF draft for
+/// this header has, are not part of it, so that both ways of writing it are one key.
+pub(crate) fn check(text: &str) -> Result<String, Problem> {
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let key = match quoted {
+        Some(inner) => inner.replace("\\\"", "\"").replace("\\\\", "\\"),
+        None => text.to_owned(),
+    };
+    if key.is_empty() || key.len() > MAX_CHARACTERS {
+        return Err(invalid(&format!("is 1 to {MAX_CHARACTERS} characters long")));
+    }
+    if !key.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Err(invalid("has characters beyond printable ASCII"));
+    }
+    Ok(key)
+}
+
+fn invalid(told: &str) -> Problem {
+    Problem::parameter("Idempotency-Key", told)
+}
+
+/// What makes a request this one: all of its events, good and bad, in their order.
+pub(crate) fn fingerprint(items: &[Result<Admitted, Problem>]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update((items.len() as u64).to_be_bytes());
+    for item in items {
+        match item {
+            Ok(admitted) => {
+                hash.update([0]);
+                admitted.fingerprint(&mut hash);
+            }
+            Err(problem) => {
+                hash.update([1]);
+                hash.update((problem.detail.len() as u64).to_be_bytes());
+                hash.update(&problem.detail);
+            }
+        }
+    }
+    hash.finalize().into()
+}
+
+/// An answer as it is kept: enough to give it again through either door.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// Of the first event; the others' follow from it ([`EventId::nth`]).
+    pub(crate) event_id: EventId,
+    /// Milliseconds since the epoch.
+    received_at: i64,
+    pub(crate) events: usize,
+    /// Those that were not accepted, by their place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) problems: Vec<(usize, Problem)>,
+    /// Those that were accepted although their schema doesn't allow them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notices: Vec<(usize, Notice)>,
+}
+
+impl Answer {
+    pub(crate) fn new(
+        event_id: EventId,
+        received_at: OffsetDateTime,
+        events: usize,
+        problems: Vec<(usize, Problem)>,
+        notices: Vec<(usize, Notice)>,
+    ) -> Self {
+        Self { event_id, received_at: millis(received_at), events, problems, notices }
+    }
+
+    pub(crate) fn write(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    pub(crate) fn read(bytes: &Bytes) -> Result<Self, Problem> {
+        serde_json::from_slice(bytes).map_err(|error| {
+            tracing::error!(%error, "a kept answer can't be read");
+            Problem::new(Kind::Internal, "The error has been logged.")
+        })
+    }
+
+    pub(crate) fn received_at(&self) -> OffsetDateTime {
+        let nanos = i128::from(self.received_at) * 1_000_000;
+        OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use triggerline_types::parse_instant;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_with_and_without_quotes() {
+        for (text, key) in [
+            ("abc", "abc"),
+            ("\"abc\"", "abc"),
+            (r#""a\"b\\c""#, r#"a"b\c"#),
+            ("a b", "a b"),
+            ("\"", "\""),
+        ] {
+            assert_eq!(check(text).unwrap(), key, "{text}");
+        }
+        for text in ["", "\"\"", "ü", "a\tb", &"x".repeat(256)] {
+            assert_eq!(check(text).unwrap_err().kind, Kind::InvalidParameter, "{text}");
+        }
+        let mut headers = HeaderMap::new();
+        assert_eq!(from_headers(&headers), Ok(None));
+        headers.append(HEADER, "a".parse().unwrap());
+        assert_eq!(from_headers(&headers), Ok(Some("a".to_owned())));
+        headers.append(HEADER, "b".parse().unwrap());
+        assert!(from_headers(&headers).is_err());
+    }
+
+    #[test]
+    fn an_answer_is_read_as_it_was_written() {
+        let problem = Problem::field("/event_type", "is wrong");
+        let received_at = parse_instant("2026-11-23T13:05:07.123Z").unwrap();
+        let answer = Answer::new(EventId::new(), received_at, 3, vec![(1, problem)], Vec::new());
+        let read = Answer::read(&answer.write().into()).unwrap();
+        assert_eq!(read, answer);
+        assert_eq!(read.received_at(), received_at);
+        assert_eq!(Answer::read(&Bytes::new()).unwrap_err().kind, Kind::Internal);
+    }
+}

@@ -1,0 +1,174 @@
+//! Connections: accepted, bounded in number, in time and in what HTTP/2 may ask for, over TLS
+//! where it is set up, and ended gracefully. Both doors are served by it.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::config::{LimitsConfig, TlsConfig};
+
+/// How long to wait after a connection could not be accepted (no file descriptors, say).
+const BREATH: Duration = Duration::from_millis(50);
+/// How often a silent HTTP/2 peer is asked whether it is there, and how long it may take to say.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(10);
+/// The most header bytes that one HTTP/2 request may have.
+const HEADER_BYTES: u32 = 32 * 1_024;
+/// What an HTTP/2 peer may send ahead: for one request, and for all on its connection.
+const STREAM_WINDOW: u32 = 256 * 1_024;
+const CONNECTION_WINDOW: u32 = 1_024 * 1_024;
+
+pub(crate) struct Server {
+    limits: LimitsConfig,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Server {
+    pub(crate) fn new(limits: LimitsConfig, tls: &TlsConfig) -> anyhow::Result<Self> {
+        let tls = if tls.certificate.as_os_str().is_empty() { None } else { Some(acceptor(tls)?) };
+        Ok(Self { limits, tls })
+    }
+
+    /// Serves `router` until `shutdown`; then takes no new connection and returns when every
+    /// request that has begun is answered.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        router: Router,
+        shutdown: CancellationToken,
+    ) {
+        let connections = TaskTracker::new();
+        let room = Arc::new(Semaphore::new(self.limits.connections));
+        loop {
+            // Beyond the limit the next ones wait in the kernel's queue.
+            let accepted = async {
+                let place = Arc::clone(&room).acquire_owned().await.ok();
+                (place, listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                () = shutdown.cancelled() => break,
+                accepted = accepted => accepted,
+            };
+            let (stream, _) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(BREATH).await;
+                    continue;
+                }
+            };
+            let _ = stream.set_nodelay(true);
+            let (server, router, shutdown) = (Arc::clone(&self), router.clone(), shutdown.clone());
+            connections.spawn(async move {
+                match &server.tls {
+                    None => server.connection(stream, router, shutdown).await,
+                    Some(tls) => {
+                        let hello =
+                            tokio::time::timeout(server.limits.header_timeout, tls.accept(stream));
+                        match hello.await {
+                            Ok(Ok(stream)) => server.connection(stream, router, shutdown).await,
+                            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                            Err(_) => tracing::debug!("a TLS handshake took too long"),
+                        }
+                    }
+                }
+                drop(place);
+            });
+        }
+        drop(listener);
+        connections.close();
+        connections.wait().await;
+    }
+
+    async fn connection(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        router: Router,
+        shutdown: CancellationToken,
+    ) {
+        let limits = &self.limits;
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams_per_connection)
+            .max_header_list_size(HEADER_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PONG);
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = service_fn(|request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            let answer = router.clone().oneshot(request.map(Body::new));
+            async { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+        });
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        // hyper's own time-out begins when it knows which HTTP it is: who sends nothing, or half
+        // of a preface, is dropped here.
+        let mut silence = pin!(tokio::time::sleep(limits.header_timeout));
+        let mut watched = true;
+        let mut stopping = false;
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = silence.as_mut(), if watched => {
+                    if !asked.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    watched = false;
+                }
+                () = shutdown.cancelled(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error, "a connection broke off");
+        }
+    }
+}
+
+fn acceptor(config: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
+    let file = &config.certificate;
+    let chain: Vec<_> = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .with_context(|| format!("setting gateway.tls.certificate: read {}", file.display()))?;
+    anyhow::ensure!(
+        !chain.is_empty(),
+        "setting gateway.tls.certificate: {} holds no certificate in PEM",
+        file.display()
+    );
+    let file = &config.key;
+    let key = PrivateKeyDer::from_pem_file(file)
+        .with_context(|| format!("setting gateway.tls.key: read {}", file.display()))?;
+    let mut tls = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("setting gateway.tls: the key doesn't fit the certificate")?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(tls)))
+}
