@@ -110,6 +110,11 @@ impl Survey<'_> {
                     }
                     continue;
                 }
+                // It would make references below it mean another document.
+                "$id" if !pointer.is_empty() => {
+                    let why = "names a document of its own; only the whole may".to_owned();
+                    return Err(Unusable { pointer: place, why });
+                }
                 "$dynamicRef" | "$recursiveRef" => {
                     let why = "is not supported; use $ref".to_owned();
                     return Err(Unusable { pointer: place, why });
@@ -234,6 +239,7 @@ mod tests {
             (json!({"items": {"$ref": "file:///etc/passwd"}}), "/items/$ref"),
             (json!({"$ref": "#/$defs/nothing"}), "/$ref"),
             (json!({"$dynamicRef": "#a"}), "/$dynamicRef"),
+            (json!({"items": {"$id": "http://a.example/"}}), "/items/$id"),
             (json!({"properties": {"a/b": {"$ref": 7}}}), "/properties/a~1b/$ref"),
         ] {
             let unusable = check(&schema).unwrap_err();
