@@ -143,14 +143,15 @@ async fn a_gateway_killed_before_its_answer_leaves_the_event_its_id() -> anyhow:
         let port = redis.rsplit(':').next().unwrap_or_default();
         let run = |arguments: &[&str]| {
             let output = Command::new("redis-cli").args(["-p", port]).args(arguments).output();
-            output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+            output.map(|output| output.stdout).map_err(|error| error.to_string())
         };
         let pattern = format!("tl:i:*:{idempotency_key}");
-        let found = run(&["--scan", "--pattern", &pattern]).map_err(|error| error.to_string())?;
-        if found.is_empty() {
-            return Err("it is not there".to_owned());
-        }
-        run(&["HGET", &found, "e"]).map_err(|error| error.to_string())
+        let found = String::from_utf8(run(&["--scan", "--pattern", &pattern])?);
+        let found = found.map_err(|error| error.to_string())?;
+        // The event's id, as 16 bytes.
+        let id = run(&["HGET", found.trim(), "e"])?;
+        let id = id.get(..16).and_then(|id| uuid::Uuid::from_slice(id).ok());
+        id.map(|id| id.to_string()).ok_or_else(|| "it is not there".to_owned())
     })
     .await?;
     gateway.process.kill().await?;

@@ -9,8 +9,8 @@
 //! - A [`Following`] keeps one service's picture of all subscriptions up to date, so
 //!   that no event waits for a database.
 //!
-//! The traits state promises, method by method; [`conformance`] holds every backend to
-//! them. No service names a database driver.
+//! The traits state promises, method by method; [`conformance`] and
+//! [`cache::conformance`] hold every backend to them. No service names a database driver.
 
 pub mod cache;
 pub mod conformance;
@@ -23,7 +23,9 @@ mod rounds;
 mod sqlite;
 mod url;
 
-pub use cache::{Cache, Claim, Grant, IdempotencyKey, MemoryCache, RedisCache, Reservation};
+pub use cache::{
+    Cache, Claim, Grant, IdempotencyKey, MemoryCache, RedisCache, Release, Reservation, Want,
+};
 pub use control::{
     Access, AccessChange, AccessChanges, Changes, ControlStore, CustomerChange, KeyCreation,
     KeyRotation, MAX_LIVE_KEYS, NewCustomer, NewSubscription,

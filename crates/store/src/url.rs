@@ -29,17 +29,19 @@ pub async fn open_events(url: &str) -> Result<Arc<dyn EventStore>, StoreError> {
     }
 }
 
-/// `redis://[user:password@]host:port[/database]` (`rediss` for TLS, `redis-cluster` for a
-/// cluster), or `memory:`. A Redis need not be there yet.
+/// `redis://[user:password@]host[:port][/db]`, `rediss://…` with TLS, `redis-cluster://…` and
+/// `rediss-cluster://…` (more nodes as `?node=host:port`), or `memory:` for one process.
+///
+/// Returns at once, whether the server is there or not. To be called inside a Tokio runtime.
 pub fn open_cache(url: &str) -> Result<Arc<dyn Cache>, StoreError> {
-    match scheme(url) {
-        "memory" => Ok(Arc::new(MemoryCache::new())),
-        "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => {
+    match (scheme(url), url) {
+        ("redis" | "rediss" | "redis-cluster" | "rediss-cluster", _) => {
             Ok(Arc::new(RedisCache::connect(url)?))
         }
-        other => Err(StoreError::Address(format!(
-            "starts with {other:?}; a cache is redis://HOST:PORT, rediss://…, redis-cluster://… \
-             or memory:"
+        (_, "memory:") => Ok(Arc::new(MemoryCache::default())),
+        (other, _) => Err(StoreError::Address(format!(
+            "starts with {other:?}; a cache is redis://HOST:PORT, rediss://…, \
+             redis-cluster://… or memory:"
         ))),
     }
 }
@@ -82,6 +84,11 @@ mod tests {
             assert!(error.contains("sqlite:PATH"), "{url}: {error}");
             let error = open_control(url).await.err().unwrap().to_string();
             assert!(error.contains("postgres://"), "{url}: {error}");
+            let error = open_cache(url).err().unwrap().to_string();
+            assert!(error.contains("redis://"), "{url}: {error}");
+        }
+        for url in ["memory:", "redis://127.0.0.1:1", "rediss://user:password@cache.example/3"] {
+            assert!(open_cache(url).is_ok(), "{url}");
         }
     }
 }

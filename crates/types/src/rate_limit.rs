@@ -36,6 +36,11 @@ impl RateLimit {
         Ok(Self { quota, window })
     }
 
+    /// The same quota over another window, of any length: for counting by, not for telling.
+    pub const fn counted_over(self, window: Duration) -> Self {
+        Self { quota: self.quota, window }
+    }
+
     pub const fn quota(self) -> u32 {
         self.quota
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use time::OffsetDateTime;
-use triggerline_store::{Claim, IdempotencyKey, Reservation, StoreError};
+use triggerline_store::{Claim, IdempotencyKey, Release, Reservation, StoreError};
 use triggerline_types::{CustomerId, EventId, truncate_to_millis};
 use uuid::Uuid;
 
@@ -91,7 +91,7 @@ pub(crate) async fn many(
             keep(shared, &claim, event_id, received_at, kept).await;
             Ok(Receipt { results: results?, replayed: false })
         }
-        Ok(Reservation::Settled { answer }) => Ok(replay(&Answer::read(&answer)?)),
+        Ok(Reservation::Settled { answer, .. }) => Ok(replay(&Answer::read(&answer)?)),
         Ok(Reservation::Running { retry_after }) => {
             let detail = "A request with this idempotency key has not been answered yet.";
             Err(Problem::new(Kind::IdempotencyKeyInUse, detail).retry_after(retry_after))
@@ -166,8 +166,12 @@ async fn keep(
             }
         }
     }
-    let kept = if passing || problems.len() == results.len() {
-        shared.cache.release(&claim.key, claim.token, !passing).await
+    // An earlier claim, whose id this is, may have been accepted after all.
+    let first = event_id == claim.event_id;
+    let kept = if passing || (!first && problems.len() == results.len()) {
+        shared.cache.release(&claim.key, claim.token, Release::Unknown).await
+    } else if problems.len() == results.len() {
+        shared.cache.release(&claim.key, claim.token, Release::Forget).await
     } else {
         let answer = Answer::new(event_id, received_at, results.len(), problems, notices);
         shared.cache.settle(&claim.key, claim.token, &answer.write()).await.map(drop)

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use triggerline_store::{Cache, Grant, MemoryCache};
+use triggerline_store::{Cache, Grant, MemoryCache, Want};
 use triggerline_types::{ApiKeyId, RateLimit};
 
 use crate::config::WithoutCache;
@@ -44,6 +44,8 @@ pub(crate) struct Standing {
 pub(crate) struct Exceeded {
     pub(crate) standing: Standing,
     pub(crate) retry_after: Duration,
+    /// Permits that it would have taken more.
+    missing: u32,
 }
 
 impl Exceeded {
@@ -124,6 +126,7 @@ impl State {
                 Decision::Refused(Exceeded {
                     standing: self.standing(now),
                     retry_after: until - now,
+                    missing,
                 })
             }
             _ => {
@@ -150,8 +153,9 @@ impl State {
             return Ok(self.standing(now));
         }
         let retry_after = grant.retry_after.max(Duration::from_millis(1));
-        self.refused = Some((cost - self.permits, now + retry_after));
-        Err(Exceeded { standing: self.standing(now), retry_after })
+        let missing = cost - self.permits;
+        self.refused = Some((missing, now + retry_after));
+        Err(Exceeded { standing: self.standing(now), retry_after, missing })
     }
 
     fn standing(&self, now: Instant) -> Standing {
@@ -176,7 +180,7 @@ impl Limiter {
     pub(crate) fn new(cache: Arc<dyn Cache>, without_cache: WithoutCache) -> Self {
         Self {
             cache,
-            local: MemoryCache::new(),
+            local: MemoryCache::default(),
             without_cache,
             away: Mutex::new(None),
             shares: Mutex::default(),
@@ -223,15 +227,24 @@ impl Limiter {
             Decision::Ask(want) => want,
         };
         let limit = share.state().limit;
-        let grant = self.ask(share.key, limit, want).await;
+        let grant = self.ask(share.key, limit, Want::UpTo(want)).await;
+        let exceeded = match share.state().granted(&grant, cost, Instant::now()) {
+            Ok(standing) => return Ok(standing),
+            Err(exceeded) => exceeded,
+        };
+        if exceeded.missing <= 1 {
+            return Err(exceeded);
+        }
+        // Told was when one more is free; what is missing may take longer, or be free by now.
+        let grant = self.ask(share.key, limit, Want::All(exceeded.missing)).await;
         share.state().granted(&grant, cost, Instant::now())
     }
 
-    async fn ask(&self, key: ApiKeyId, limit: RateLimit, want: u32) -> Grant {
+    async fn ask(&self, key: ApiKeyId, limit: RateLimit, want: Want) -> Grant {
         let name = key.to_string();
-        let window = limit.window() + limit.window() / LEASE;
+        let counted = limit.counted_over(limit.window() + limit.window() / LEASE);
         if !self.is_away() {
-            match self.cache.take(&name, limit.quota(), window, want).await {
+            match self.cache.take(&name, counted, want).await {
                 Ok(grant) => return grant,
                 Err(error) => {
                     let source = std::error::Error::source(&error).map(ToString::to_string);
@@ -241,19 +254,13 @@ impl Limiter {
                 }
             }
         }
-        let nothing = |granted| Grant {
-            granted,
-            remaining: limit.quota(),
-            retry_after: AWAY,
-            reset: Duration::ZERO,
-        };
+        let nothing = Grant { retry_after: AWAY, ..Grant::default() };
+        let anything =
+            Grant { granted: want.amount(), remaining: limit.quota(), ..Grant::default() };
         match self.without_cache {
-            WithoutCache::Local => {
-                let local = self.local.take(&name, limit.quota(), window, want).await;
-                local.unwrap_or_else(|_| nothing(want))
-            }
-            WithoutCache::Accept => nothing(want),
-            WithoutCache::Refuse => Grant { remaining: 0, ..nothing(0) },
+            WithoutCache::Local => self.local.take(&name, counted, want).await.unwrap_or(anything),
+            WithoutCache::Accept => anything,
+            WithoutCache::Refuse => nothing,
         }
     }
 

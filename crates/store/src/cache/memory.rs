@@ -1,84 +1,95 @@
-//! The cache in this process: for one gateway alone, and for limits while Redis is away.
+//! The cache of one process, in its memory.
 //!
-//! Its memory is bounded: entries that are over are swept when their number has doubled since the
-//! last sweep, and beyond [`RESERVATIONS`] live reservations a new key is refused rather than an
-//! old one forgotten. A restart forgets all of it.
+//! For a single gateway: another process doesn't see it, and a restart forgets it. Reservations
+//! and windows each have a **shelf** with room for so many bytes. A full shelf drops what was
+//! asked for the longest ago: a reservation dropped early makes a request that is sent again a
+//! second event, a window dropped early lets its key have up to one more quota.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::future::ready;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use time::OffsetDateTime;
-use triggerline_types::EventId;
+use moka::future::Cache as Shelf;
+use moka::ops::compute::Op;
+use moka::policy::{EvictionPolicy, Expiry};
+use triggerline_types::RateLimit;
 use uuid::Uuid;
 
-use super::window::{Window, millis};
-use super::{Cache, Claim, Grant, IdempotencyKey, Reservation};
+use super::reservation::{Entry, Released};
+use super::window::Window;
+use super::{Cache, Claim, Grant, IdempotencyKey, Release, Reservation, Want};
 use crate::StoreError;
 
-/// Live reservations at once: at some hundred bytes each, within 1 GB.
-const RESERVATIONS: usize = 2_000_000;
-/// Fewer entries than this are never swept.
-const SWEPT_FROM: usize = 1_024;
+/// About 200,000 keys with short answers.
+const RESERVATIONS: u64 = 64 << 20;
+/// About 10,000 busy keys, or 100,000 quiet ones.
+const WINDOWS: u64 = 32 << 20;
+/// What an entry takes besides its texts: itself, its key and the shelf's own lists.
+const OVERHEAD: usize = 256;
+/// A slice in a window's map.
+const SLICE: usize = 24;
 
 pub struct MemoryCache {
-    /// Instants are counted from it.
+    reservations: Shelf<IdempotencyKey, Entry>,
+    /// By key and by length, so that a limit with another window finds an empty one.
+    windows: Shelf<(String, Duration), KeptWindow>,
+    /// When the windows' milliseconds began.
     started: Instant,
-    reservations: Mutex<Swept<IdempotencyKey, Held>>,
-    windows: Mutex<Swept<(String, Duration), Window>>,
 }
 
-struct Held {
-    fingerprint: [u8; 32],
-    event_id: EventId,
-    received_at: OffsetDateTime,
-    token: Uuid,
-    lease_ends: Instant,
-    expires: Instant,
-    answer: Option<Bytes>,
+#[derive(Clone)]
+struct KeptWindow {
+    window: Window,
+    /// When nothing in it counts any more.
+    ends: Instant,
+}
+
+impl Default for MemoryCache {
+    fn default() -> Self {
+        Self::with_room(RESERVATIONS, WINDOWS)
+    }
 }
 
 impl MemoryCache {
-    #[allow(clippy::new_without_default, reason = "two of them would not be the same")]
-    pub fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            reservations: Mutex::new(Swept::new()),
-            windows: Mutex::new(Swept::new()),
-        }
+    /// With room for so many bytes of each, roughly.
+    pub fn with_room(reservations: u64, windows: u64) -> Self {
+        // The least recently used goes: moka's own choice would rather turn away what is new,
+        // and a reservation that was just made is the one that is needed.
+        let reservations = Shelf::builder()
+            .max_capacity(reservations)
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|key: &IdempotencyKey, entry: &Entry| weight(&key.key, entry.answer_len()))
+            .expire_after(ByTheirEnd)
+            .build();
+        let windows = Shelf::builder()
+            .max_capacity(windows)
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|(key, _): &(String, Duration), kept: &KeptWindow| {
+                weight(key, kept.window.len() * SLICE)
+            })
+            .expire_after(ByTheirEnd)
+            .build();
+        Self { reservations, windows, started: Instant::now() }
     }
 }
 
 #[async_trait]
 impl Cache for MemoryCache {
     async fn reserve(&self, claim: &Claim) -> Result<Reservation, StoreError> {
-        let now = Instant::now();
-        let mut reservations = lock(&self.reservations);
-        reservations.sweep(|held| held.expires <= now);
-        if let Some(held) = reservations.map.get_mut(&claim.key).filter(|held| now < held.expires) {
-            return Ok(held.claimed(claim, now));
-        }
-        if reservations.map.len() >= RESERVATIONS {
-            return Err(StoreError::Unavailable {
-                operation: "reserve an idempotency key",
-                source: format!("{RESERVATIONS} keys are held in memory already").into(),
-            });
-        }
-        let Claim { event_id, received_at, .. } = *claim;
-        let held = Held {
-            fingerprint: claim.fingerprint,
-            event_id,
-            received_at,
-            token: claim.token,
-            lease_ends: now + claim.lease,
-            expires: now + claim.keep,
-            answer: None,
-        };
-        reservations.map.insert(claim.key.clone(), held);
-        Ok(Reservation::Ours { event_id, received_at })
+        let mut outcome = Reservation::Different;
+        let entry = self.reservations.entry(claim.key.clone());
+        entry
+            .and_compute_with(|entry| {
+                let entry = entry.map(moka::Entry::into_value);
+                let (after, reservation) = Entry::claim(entry, claim, Instant::now());
+                outcome = reservation;
+                ready(match outcome {
+                    Reservation::Ours { .. } => Op::Put(after),
+                    _ => Op::Nop,
+                })
+            })
+            .await;
+        Ok(outcome)
     }
 
     async fn settle(
@@ -87,44 +98,56 @@ impl Cache for MemoryCache {
         token: Uuid,
         answer: &[u8],
     ) -> Result<bool, StoreError> {
-        let mut reservations = lock(&self.reservations);
-        let Some(held) = reservations.map.get_mut(key).filter(|held| held.is_running_by(token))
-        else {
-            return Ok(false);
-        };
-        held.answer = Some(Bytes::copy_from_slice(answer));
-        Ok(true)
+        let mut ours = false;
+        let entry = self.reservations.entry_by_ref(key);
+        entry
+            .and_compute_with(|entry| {
+                let settled = entry.map(|entry| entry.into_value().settle(token, answer));
+                let (after, is_ours) = settled.unwrap_or_default();
+                ours = is_ours;
+                ready(after.map_or(Op::Nop, Op::Put))
+            })
+            .await;
+        Ok(ours)
     }
 
     async fn release(
         &self,
         key: &IdempotencyKey,
         token: Uuid,
-        forget: bool,
+        release: Release,
     ) -> Result<(), StoreError> {
-        let mut reservations = lock(&self.reservations);
-        if let Some(held) = reservations.map.get_mut(key).filter(|held| held.is_running_by(token)) {
-            if forget {
-                reservations.map.remove(key);
-            } else {
-                held.lease_ends = Instant::now();
-            }
-        }
+        let entry = self.reservations.entry_by_ref(key);
+        entry
+            .and_compute_with(|entry| {
+                let released = entry.map(|entry| entry.into_value().release(token, release));
+                ready(match released {
+                    Some(Released::Keep(after)) => Op::Put(after),
+                    Some(Released::Remove) => Op::Remove,
+                    Some(Released::Nothing) | None => Op::Nop,
+                })
+            })
+            .await;
         Ok(())
     }
 
-    async fn take(
-        &self,
-        name: &str,
-        quota: u32,
-        window: Duration,
-        want: u32,
-    ) -> Result<Grant, StoreError> {
-        let now = millis(self.started.elapsed());
-        let mut windows = lock(&self.windows);
-        windows.sweep_entries(|(_, length), window| window.is_over(now, *length));
-        let entry = windows.map.entry((name.to_owned(), window)).or_default();
-        Ok(entry.take(now, quota, window, want))
+    async fn take(&self, key: &str, limit: RateLimit, want: Want) -> Result<Grant, StoreError> {
+        let mut grant = Grant::default();
+        let entry = self.windows.entry((key.to_owned(), limit.window()));
+        entry
+            .and_compute_with(|entry| {
+                let mut window = entry.map(|entry| entry.into_value().window).unwrap_or_default();
+                let now = self.started.elapsed();
+                let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+                grant = window.take(limit, want, millis);
+                ready(if grant.granted == 0 {
+                    Op::Nop
+                } else {
+                    Op::Put(KeptWindow { window, ends: self.started + now + grant.reset })
+                })
+            })
+            .await;
+        Ok(grant)
     }
 
     fn is_available(&self) -> bool {
@@ -132,51 +155,60 @@ impl Cache for MemoryCache {
     }
 }
 
-impl Held {
-    fn is_running_by(&self, token: Uuid) -> bool {
-        self.token == token && self.answer.is_none()
-    }
+fn weight(key: &str, more: usize) -> u32 {
+    u32::try_from(OVERHEAD + key.len() + more).unwrap_or(u32::MAX)
+}
 
-    /// What a later claim to it gets.
-    fn claimed(&mut self, claim: &Claim, now: Instant) -> Reservation {
-        if self.fingerprint != claim.fingerprint {
-            return Reservation::Different;
-        }
-        if let Some(answer) = &self.answer {
-            return Reservation::Settled { answer: answer.clone() };
-        }
-        if now < self.lease_ends {
-            return Reservation::Running { retry_after: self.lease_ends - now };
-        }
-        self.token = claim.token;
-        self.lease_ends = now + claim.lease;
-        Reservation::Ours { event_id: self.event_id, received_at: self.received_at }
+/// Everything on a shelf knows when it ends.
+struct ByTheirEnd;
+
+trait Ends {
+    fn ends(&self) -> Instant;
+}
+
+impl Ends for Entry {
+    fn ends(&self) -> Instant {
+        self.ends
     }
 }
 
-/// A map that drops what is over when it has doubled since it last did.
-struct Swept<K, V> {
-    map: HashMap<K, V>,
-    sweep_at: usize,
+impl Ends for KeptWindow {
+    fn ends(&self) -> Instant {
+        self.ends
+    }
 }
 
-impl<K: Eq + Hash, V> Swept<K, V> {
-    fn new() -> Self {
-        Self { map: HashMap::new(), sweep_at: SWEPT_FROM }
+impl<K, V: Ends> Expiry<K, V> for ByTheirEnd {
+    fn expire_after_create(&self, _: &K, value: &V, now: Instant) -> Option<Duration> {
+        Some(value.ends().saturating_duration_since(now))
     }
 
-    fn sweep(&mut self, is_over: impl Fn(&V) -> bool) {
-        self.sweep_entries(|_, value| is_over(value));
+    fn expire_after_update(
+        &self,
+        _: &K,
+        value: &V,
+        now: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(value.ends().saturating_duration_since(now))
     }
+}
 
-    fn sweep_entries(&mut self, is_over: impl Fn(&K, &V) -> bool) {
-        if self.map.len() >= self.sweep_at {
-            self.map.retain(|key, value| !is_over(key, value));
-            self.sweep_at = (self.map.len() * 2).max(SWEPT_FROM);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_shelf_drops_what_was_asked_for_the_longest_ago() {
+        let cache = MemoryCache::with_room(0, 100_000);
+        let limit: RateLimit = "1/1d".parse().unwrap();
+        let take = async |key: &str| cache.take(key, limit, Want::All(1)).await.unwrap().granted;
+        for n in 0..2_000 {
+            assert_eq!(take(&n.to_string()).await, 1);
         }
+        cache.windows.run_pending_tasks().await;
+        assert!(cache.windows.weighted_size() <= 100_000);
+        assert_eq!(take("1999").await, 0, "what is new is kept");
+        assert_eq!(take("0").await, 1, "what is old makes room");
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
