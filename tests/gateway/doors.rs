@@ -41,7 +41,7 @@ async fn cloud_events_come_in_each_of_their_modes() -> anyhow::Result<()> {
     let client = one.client();
     let structured = json!({
         "specversion": "1.0", "id": "1", "source": "/shop", "type": "order.paid", "subject": "o/1",
-        "time": "2026-11-23T13:05:07.5+01:00", "data": {"n": 1},
+        "time": "2026-11-23T13:05:07.5+01:00", "data": {"n": 1}, "tenant": "acme", "dataschema": "/s",
     });
     let binary = [
         JSON,
@@ -51,6 +51,8 @@ async fn cloud_events_come_in_each_of_their_modes() -> anyhow::Result<()> {
         ("ce-type", "order.paid"),
         ("ce-subject", "o/1"),
         ("ce-time", "2026-11-23T12:05:07.5Z"),
+        ("ce-tenant", "acme"),
+        ("ce-dataschema", "/s"),
     ];
     let form = ("content-type", "application/cloudevents+json; charset=utf-8");
     for (headers, body) in
@@ -65,6 +67,7 @@ async fn cloud_events_come_in_each_of_their_modes() -> anyhow::Result<()> {
             ("subject", json!("o/1")),
             ("occurred_at", json!("2026-11-23T12:05:07.500Z")),
             ("payload", json!({"n": 1})),
+            ("extensions", json!({"dataschema": "/s", "tenant": "acme"})),
         ] {
             assert_eq!(event[name], value, "{event}");
         }

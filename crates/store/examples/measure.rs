@@ -26,6 +26,7 @@ async fn main() {
             subject: None,
             occurred_at: t0,
             received_at: t0 + Duration::from_millis(i as u64),
+            extensions: std::collections::BTreeMap::new(),
             traceparent: None,
             quarantined: None,
             payload: payload.clone(),

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use time::OffsetDateTime;
 
@@ -17,6 +19,8 @@ pub struct Event {
     pub occurred_at: OffsetDateTime,
     /// When the gateway received it.
     pub received_at: OffsetDateTime,
+    /// Further CloudEvents attributes of the producer's, by name; empty for most.
+    pub extensions: BTreeMap<String, String>,
     /// The producer's trace context (W3C `traceparent`), passed on unchanged.
     pub traceparent: Option<String>,
     /// Why its schema doesn't allow it, where it is held back for that: it is kept, and not

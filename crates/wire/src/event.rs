@@ -8,11 +8,15 @@
 //! | `ce_source` | where it happened |
 //! | `ce_subject` | what it happened to; absent where the producer said nothing |
 //! | `ce_time` | when it happened (RFC 3339, ms) |
+//! | `ce_…` | any other CloudEvents attribute that the producer gave |
 //! | `content-type` | `application/json` |
 //! | `traceparent` | W3C trace context; absent where the producer sent none |
 //! | `tl_customer_id` | whose it is (UUIDv7); also the record's key |
 //! | `tl_quarantined` | why its schema doesn't allow it, while it is held back; absent otherwise |
 //! | `tl_received_at` | when the gateway received it (RFC 3339, ms) |
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use triggerline_types::{Event, EventType, format_instant};
@@ -25,6 +29,9 @@ const TYPE: &str = "ce_type";
 const SOURCE: &str = "ce_source";
 const SUBJECT: &str = "ce_subject";
 const TIME: &str = "ce_time";
+/// What has a place of its own in [`Event`].
+const OWN: [&str; 6] = [SPEC_VERSION, ID, TYPE, SOURCE, SUBJECT, TIME];
+const PREFIX: &str = "ce_";
 const CONTENT_TYPE: &str = "content-type";
 const TRACEPARENT: &str = "traceparent";
 pub(crate) const CUSTOMER_ID: &str = "tl_customer_id";
@@ -50,6 +57,10 @@ pub(crate) fn headers_and_value(event: &Event) -> Record {
         record.push(SUBJECT, subject.clone());
     }
     record.push(TIME, format_instant(event.occurred_at));
+    for (name, value) in &event.extensions {
+        let name = Cow::Owned(format!("{PREFIX}{name}"));
+        record.headers.push((name, Bytes::from(value.clone())));
+    }
     record.push(CONTENT_TYPE, "application/json");
     if let Some(traceparent) = &event.traceparent {
         record.push(TRACEPARENT, traceparent.clone());
@@ -74,11 +85,22 @@ pub fn decode(record: &Record) -> Result<Event, DecodeError> {
         source: record.required(SOURCE)?.to_owned(),
         subject: record.text(SUBJECT)?.map(str::to_owned),
         occurred_at: record.instant(TIME)?.unwrap_or(received_at),
+        extensions: extensions(record),
         received_at,
         traceparent: record.text(TRACEPARENT)?.map(str::to_owned),
         quarantined: record.text(QUARANTINED)?.map(str::to_owned),
         payload: record.value.clone(),
     })
+}
+
+/// What isn't text can't have been written by us; it is left out.
+fn extensions(record: &Record) -> BTreeMap<String, String> {
+    let others = record.headers.iter().filter(|(name, _)| !OWN.contains(&&**name));
+    let texts = others.filter_map(|(name, value)| {
+        let name = name.strip_prefix(PREFIX)?;
+        Some((name.to_owned(), std::str::from_utf8(value).ok()?.to_owned()))
+    });
+    texts.collect()
 }
 
 #[cfg(test)]
@@ -96,6 +118,7 @@ pub(crate) mod tests {
             subject: Some("order/17".to_owned()),
             occurred_at: parse_instant("2026-11-23T13:05:07Z").unwrap(),
             received_at: parse_instant("2026-11-23T13:05:07.123Z").unwrap(),
+            extensions: BTreeMap::new(),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             quarantined: None,
             payload: Bytes::from_static(b"{\"total\": 1e2, \"total\":7}"),
@@ -128,6 +151,15 @@ pub(crate) mod tests {
             ]
         );
         assert_eq!(decode(&record), Ok(sample()));
+    }
+
+    #[test]
+    fn extensions_travel_as_attributes() {
+        let extensions = [("dataschema", "/s"), ("tenant", "ü")];
+        let extensions = extensions.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let event = Event { extensions: extensions.into(), ..sample() };
+        assert_eq!(encode(&event).text("ce_tenant"), Ok(Some("ü")));
+        assert_eq!(decode(&encode(&event)), Ok(event));
     }
 
     #[test]

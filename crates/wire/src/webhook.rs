@@ -4,6 +4,8 @@
 //! `v1,` and the base64 of its HMAC-SHA256 under the endpoint's secret. A receiver should
 //! compare in constant time and refuse time stamps more than five minutes away.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -30,6 +32,8 @@ pub fn body(event: &Event) -> Bytes {
         subject: Option<&'a str>,
         occurred_at: String,
         received_at: String,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        extensions: &'a BTreeMap<String, String>,
     }
     let envelope = Envelope {
         event_id: event.id,
@@ -38,6 +42,7 @@ pub fn body(event: &Event) -> Bytes {
         subject: event.subject.as_deref(),
         occurred_at: format_instant(event.occurred_at),
         received_at: format_instant(event.received_at),
+        extensions: &event.extensions,
     };
     // Strings only: nothing in it can fail to serialise.
     let head = serde_json::to_vec(&envelope).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -119,6 +119,12 @@ fn request(
         .header("ce-time", format_instant(event.occurred_at));
     if let Some(subject) = &event.subject {
         request = request.header("ce-subject", percent_encoded(subject));
+    }
+    for (name, value) in &event.extensions {
+        // A record that someone put into Kafka by hand may hold any name.
+        if let Ok(name) = HeaderName::try_from(format!("ce-{name}")) {
+            request = request.header(name, percent_encoded(value));
+        }
     }
     if let Some(traceparent) = &event.traceparent {
         request = request.header("traceparent", traceparent);

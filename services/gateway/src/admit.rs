@@ -6,6 +6,8 @@
 //! never parsed into a tree: it is checked to be JSON, its depth is counted, and its bytes go on
 //! as they are.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -23,6 +25,8 @@ pub(crate) const MAX_BYTES: usize = 1_000_000;
 pub(crate) const MAX_DEPTH: usize = 100;
 /// The longest `source` and `subject`, in bytes.
 const MAX_TEXT_BYTES: usize = 1_024;
+/// Extension attributes of one event: each is a header on every record of it.
+const MAX_EXTENSIONS: usize = 32;
 /// What `source` is where the producer says nothing.
 const DEFAULT_SOURCE: &str = "api";
 
@@ -33,6 +37,8 @@ pub(crate) struct Draft {
     pub(crate) source: Option<String>,
     pub(crate) subject: Option<String>,
     pub(crate) occurred_at: Option<OffsetDateTime>,
+    /// Further CloudEvents attributes, their names checked.
+    pub(crate) extensions: BTreeMap<String, String>,
     pub(crate) traceparent: Option<String>,
     /// Known to be JSON.
     pub(crate) payload: Bytes,
@@ -59,6 +65,7 @@ impl Draft {
             source: envelope.source,
             subject: envelope.subject,
             occurred_at,
+            extensions: BTreeMap::new(),
             traceparent,
             payload: body.slice_ref(envelope.payload.get().as_bytes()),
         })
@@ -80,6 +87,13 @@ impl Draft {
         if let Some(subject) = &self.subject {
             check_text("/subject", subject)?;
         }
+        if self.extensions.len() > MAX_EXTENSIONS {
+            let told = format!("The event has more than {MAX_EXTENSIONS} extension attributes.");
+            return Err(Problem::new(Kind::InvalidField, told));
+        }
+        for (name, value) in &self.extensions {
+            check_text(&format!("/{name}"), value)?;
+        }
         if self.payload.len() > MAX_BYTES {
             let detail = format!("A payload is at most {MAX_BYTES} bytes.");
             return Err(Problem::new(Kind::TooLarge, detail));
@@ -93,6 +107,7 @@ impl Draft {
             source,
             subject: self.subject,
             occurred_at: self.occurred_at,
+            extensions: self.extensions,
             traceparent: self.traceparent.filter(|text| is_traceparent(text)),
             payload: self.payload,
         })
@@ -106,6 +121,7 @@ pub(crate) struct Admitted {
     source: String,
     subject: Option<String>,
     occurred_at: Option<OffsetDateTime>,
+    extensions: BTreeMap<String, String>,
     traceparent: Option<String>,
     pub(crate) payload: Bytes,
 }
@@ -125,6 +141,7 @@ impl Admitted {
             source: self.source,
             subject: self.subject,
             occurred_at: self.occurred_at.unwrap_or(received_at),
+            extensions: self.extensions,
             received_at,
             traceparent: self.traceparent,
             quarantined,
@@ -146,10 +163,14 @@ impl Admitted {
         let occurred_at = self.occurred_at.map(|at| millis(at).to_be_bytes());
         part(occurred_at.as_ref().map_or(&[], |bytes| &bytes[..]));
         part(&self.payload);
+        for (name, value) in &self.extensions {
+            part(name.as_bytes());
+            part(value.as_bytes());
+        }
     }
 }
 
-fn check_text(pointer: &'static str, text: &str) -> Result<(), Problem> {
+fn check_text(pointer: &str, text: &str) -> Result<(), Problem> {
     if text.is_empty() || text.len() > MAX_TEXT_BYTES {
         let detail = format!("is 1 to {MAX_TEXT_BYTES} bytes long; this one has {}", text.len());
         return Err(Problem::field(pointer, detail));

@@ -7,7 +7,8 @@
 //! | `source`, `subject`, `time` | `source`, `subject`, `occurred_at` |
 //! | `data`, or `data_base64` whose content is JSON | `payload`; `null` where there is none |
 //! | `traceparent` (extension) | the trace context |
-//! | `id` and other extensions | checked, not kept: an event's id is ours, and the producer's belongs in `Idempotency-Key` |
+//! | `dataschema` and extensions | `extensions`, as text; passed on to receivers |
+//! | `id` | checked, not kept: an event's id is ours, and the producer's belongs in `Idempotency-Key` |
 //!
 //! Pure: from headers and bytes to a [`Draft`].
 
@@ -19,6 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::admit::{Draft, instant};
@@ -46,6 +48,7 @@ pub(crate) fn structured(body: &Bytes, traceparent: Option<String>) -> Result<Dr
         kind: text("type")?,
         subject: text("subject")?,
         time: text("time")?,
+        extensions: extensions(&members)?,
         place: |name| format!("/{name}"),
     };
     let content_type = text("datacontenttype")?;
@@ -81,7 +84,7 @@ pub(crate) fn binary(
     body: &Bytes,
     traceparent: Option<String>,
 ) -> Result<Draft, Problem> {
-    let text = |name: &'static str| {
+    let text = |name: &str| {
         let Some(value) = headers.get(format!("ce-{name}")) else {
             return Ok(None);
         };
@@ -93,6 +96,7 @@ pub(crate) fn binary(
         let told = format!("The header ce-{name} is not percent-encoded UTF-8.");
         Err(Problem::new(Kind::InvalidParameter, told))
     };
+    let names = headers.keys().filter_map(|name| name.as_str().strip_prefix("ce-"));
     let attributes = Attributes {
         specversion: text("specversion")?,
         id: text("id")?,
@@ -100,10 +104,50 @@ pub(crate) fn binary(
         kind: text("type")?,
         subject: text("subject")?,
         time: text("time")?,
+        extensions: names
+            .filter(|name| !OWN.contains(name))
+            .map(|name| Ok((name.to_owned(), text(name)?.unwrap_or_default())))
+            .collect::<Result<_, Problem>>()?,
         place: |name| format!("ce-{name}"),
     };
     let payload = if body.is_empty() { NULL } else { checked("", body.clone())? };
     attributes.draft(text("traceparent")?.or(traceparent), payload)
+}
+
+/// Attributes that have a place of their own, and what isn't one.
+const OWN: [&str; 10] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "datacontenttype",
+    "data",
+    "data_base64",
+    "traceparent",
+];
+
+/// The attributes that have no place of their own: texts, whole numbers and truth values
+/// (JSON Event Format §2.2). `null` is absent.
+fn extensions(
+    members: &BTreeMap<Cow<'_, str>, &RawValue>,
+) -> Result<BTreeMap<String, String>, Problem> {
+    let mut extensions = BTreeMap::new();
+    for (name, raw) in members.iter().filter(|(name, _)| !OWN.contains(&&***name)) {
+        let value = match serde_json::from_str(raw.get()) {
+            Ok(Value::String(text)) => text,
+            Ok(Value::Bool(truth)) => truth.to_string(),
+            Ok(Value::Number(number)) if number.is_i64() => number.to_string(),
+            Ok(Value::Null) => continue,
+            _ => {
+                let told = "is not a string, a whole number or a truth value";
+                return Err(Problem::at(Kind::MalformedBody, format!("/{name}"), told));
+            }
+        };
+        extensions.insert(name.clone().into_owned(), value);
+    }
+    Ok(extensions)
 }
 
 /// The context attributes that mean something here, wherever they stood.
@@ -114,6 +158,7 @@ struct Attributes {
     kind: Option<String>,
     subject: Option<String>,
     time: Option<String>,
+    extensions: BTreeMap<String, String>,
     /// What a caller would call the place of an attribute.
     place: fn(&str) -> String,
 }
@@ -138,6 +183,7 @@ impl Attributes {
             source: Some(required("source", self.source)?),
             subject: self.subject,
             occurred_at: self.time.map(|text| instant(&place("time"), &text)).transpose()?,
+            extensions: self.extensions,
             traceparent,
             payload,
         })
@@ -199,6 +245,7 @@ mod tests {
         assert_eq!(draft.occurred_at.unwrap().unix_timestamp(), 1_795_439_107);
         assert_eq!(draft.traceparent.as_deref(), Some("00-x"));
         assert_eq!(draft.payload, r#"{"n" : 1.0}"#, "byte for byte");
+        assert_eq!(draft.extensions, [("myext".to_owned(), "7".to_owned())].into());
         assert_eq!(of_text(&event("")).unwrap().payload, "null");
         let encoded = event(r#","data_base64":"eyJuIjoxfQ==""#);
         assert_eq!(of_text(&encoded).unwrap().payload, r#"{"n":1}"#);
@@ -214,6 +261,7 @@ mod tests {
             (event("").replace("\"17\"", "17"), Kind::MalformedBody, "/id"),
             (event(r#","time":"now""#), Kind::InvalidField, "/time"),
             (event(r#","Bad-Name":1"#), Kind::MalformedBody, "/Bad-Name"),
+            (event(r#","myext":{}"#), Kind::MalformedBody, "/myext"),
             (
                 event(r#","datacontenttype":"text/xml","data":"<a/>""#),
                 Kind::UnsupportedMediaType,
@@ -245,6 +293,7 @@ mod tests {
         let draft = binary(&headers, &Bytes::from_static(b" [1] "), None).unwrap();
         assert_eq!(draft.source.as_deref(), Some("/shop ü"));
         assert_eq!(draft.payload, " [1] ");
+        assert_eq!(draft.extensions, [("myext".to_owned(), "x".to_owned())].into());
         assert_eq!(binary(&headers, &Bytes::new(), None).unwrap().payload, "null");
         assert!(binary(&headers, &Bytes::from_static(b"<a/>"), None).is_err());
         headers.insert("ce-source", "%FF".parse().unwrap());

@@ -102,6 +102,7 @@ mod tests {
             subject: None,
             occurred_at: now,
             received_at: now,
+            extensions: std::collections::BTreeMap::new(),
             traceparent: None,
             quarantined: None,
             payload: payload.into(),

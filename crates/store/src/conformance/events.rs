@@ -38,6 +38,7 @@ fn event(customer_id: CustomerId, event_type: &str, seconds: i64) -> Event {
         subject: (seconds % 2 == 0).then(|| "order/17".to_owned()),
         occurred_at: at(seconds - 3_600),
         received_at: at(seconds),
+        extensions: [("tenant".to_owned(), "größer".to_owned())].into(),
         traceparent: None,
         quarantined: None,
         payload: Bytes::from(format!("{{\"n\": {seconds}, \"ü\":\"\\u00e9\"}}")),

@@ -5,7 +5,7 @@
 //! for the events that the batch touched, by the rules in `triggerline-types`. So neither the
 //! order nor the number of times that facts come makes a difference.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,8 +21,7 @@ use super::{Fault, Lite, column};
 use crate::error::StoreError;
 use crate::event::{Direction, EventStore, InboxQuery, StoredDelivery, StoredEvent};
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("events.sql"), "ALTER TABLE events ADD COLUMN quarantined TEXT"];
+const MIGRATIONS: &[&str] = &[include_str!("events.sql"), include_str!("events_2.sql")];
 
 pub struct SqliteEvents {
     lite: Lite,
@@ -134,7 +133,7 @@ impl EventStore for SqliteEvents {
 }
 
 const EVENT: &str = "SELECT customer_id, event_id, event_type, source, subject, occurred_at, \
-     received_at, traceparent, payload, status, deliveries, delivered, quarantined FROM events";
+     received_at, traceparent, payload, status, deliveries, delivered, quarantined, extensions FROM events";
 
 /// The statement for a page, and its values. Only what is asked for stands in it, so that
 /// SQLite picks the index that fits.
@@ -179,7 +178,7 @@ fn inbox_query(customer: CustomerId, query: &InboxQuery) -> (String, Vec<Value>)
 async fn put_event(connection: &Connection, event: &Event) -> Result<(), Fault> {
     // Released once is released for good, in whichever order the two records come.
     let insert = "INSERT INTO events \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'accepted', 0, 0, ?10) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'accepted', 0, 0, ?10, ?11) \
          ON CONFLICT DO UPDATE SET quarantined = \
              CASE WHEN excluded.quarantined IS NULL THEN NULL ELSE quarantined END";
     connection
@@ -195,7 +194,8 @@ async fn put_event(connection: &Connection, event: &Event) -> Result<(), Fault> 
                 millis(event.received_at),
                 event.traceparent.clone(),
                 event.payload.to_vec(),
-                event.quarantined.clone()
+                event.quarantined.clone(),
+                extensions_to_text(&event.extensions)
             ],
         )
         .await?;
@@ -357,6 +357,16 @@ fn attempt(row: &Row, customer: Uuid, event: Uuid) -> Result<Attempt, Fault> {
     })
 }
 
+/// A JSON object; none for none.
+fn extensions_to_text(extensions: &BTreeMap<String, String>) -> Option<String> {
+    (!extensions.is_empty()).then(|| serde_json::to_string(extensions).unwrap_or_default())
+}
+
+fn extensions_from_text(text: Option<&str>) -> Result<BTreeMap<String, String>, Fault> {
+    let text = text.map(serde_json::from_str);
+    Ok(text.transpose().map_err(|error| Fault::row("events", error))?.unwrap_or_default())
+}
+
 fn stored_event(row: &Row) -> Result<StoredEvent, Fault> {
     const TABLE: &str = "events";
     let status: String = row.get(9)?;
@@ -373,6 +383,7 @@ fn stored_event(row: &Row) -> Result<StoredEvent, Fault> {
             traceparent: row.get(7)?,
             payload: row.get::<Vec<u8>>(8)?.into(),
             quarantined: row.get(12)?,
+            extensions: extensions_from_text(row.get::<Option<String>>(13)?.as_deref())?,
         },
         status: EventStatus::parse(&status).ok_or_else(|| Fault::row(TABLE, status))?,
         deliveries: number(row, TABLE, 10)?,

@@ -1,5 +1,6 @@
 //! `triggerline.v1.Events`
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -256,6 +257,7 @@ fn draft(message: PublishRequest, traceparent: Option<String>) -> Result<Draft, 
         source: given(message.source),
         subject: given(message.subject),
         occurred_at,
+        extensions: BTreeMap::new(),
         traceparent,
         payload: Draft::json_payload(message.payload)?,
     })

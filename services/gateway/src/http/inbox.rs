@@ -1,5 +1,6 @@
 //! `GET /v1/inbox` (also `/v1/events`), `GET /v1/events/{id}` and `…/deliveries`
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -182,6 +183,10 @@ pub(super) struct EventView {
     #[schema(format = DateTime)]
     received_at: String,
     status: &'static str,
+    /// Further CloudEvents attributes that the producer gave.
+    #[schema(required = false)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extensions: BTreeMap<String, String>,
     /// Why it is held back, while it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     quarantined: Option<String>,
@@ -208,6 +213,7 @@ impl EventView {
             occurred_at: format_instant(event.occurred_at),
             received_at: format_instant(event.received_at),
             status: status.as_str(),
+            extensions: event.extensions,
             quarantined: event.quarantined.filter(|_| status == EventStatus::Quarantined),
             deliveries: Counts { owed: deliveries, delivered },
             // It was JSON when it was accepted. A record that someone put into Kafka by hand

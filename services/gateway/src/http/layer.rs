@@ -96,10 +96,9 @@ pub(super) async fn identify(
 
 /// Lets web pages of the origins in the settings call the API (fetch.spec.whatwg.org, "CORS
 /// protocol"). Credentials are keys in headers, never cookies, so `*` is safe to allow.
-pub(super) fn cors(config: &CorsConfig) -> anyhow::Result<CorsLayer> {
-    let layer = CorsLayer::new();
+pub(super) fn cors(config: &CorsConfig) -> anyhow::Result<Option<CorsLayer>> {
     if config.origins.is_empty() {
-        return Ok(layer);
+        return Ok(None);
     }
     let origins = if config.origins == ["*"] {
         AllowOrigin::any()
@@ -115,12 +114,13 @@ pub(super) fn cors(config: &CorsConfig) -> anyhow::Result<CorsLayer> {
         "ratelimit-policy",
         REQUEST_ID,
     ];
-    Ok(layer
+    let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.map(HeaderName::from_static))
-        .max_age(CORS_MAX_AGE))
+        .max_age(CORS_MAX_AGE);
+    Ok(Some(layer))
 }
 
 #[cfg(test)]

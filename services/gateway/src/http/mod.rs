@@ -77,15 +77,18 @@ pub(crate) fn router(shared: Arc<Shared>) -> anyhow::Result<Router> {
         .route("/events", post(events::publish))
         .route("/inbox", get(inbox::list))
         .route_layer(from_fn_with_state(Arc::clone(&shared), layer::identify));
-    Ok(with_key
+    let router = with_key
         .merge(reference::router(&document()))
         .fallback(|| async { Problem::new(Kind::NotFound, "There is nothing at this path.") })
         .method_not_allowed_fallback(|| async {
             Problem::new(Kind::MethodNotAllowed, "This path doesn't take this method.")
         })
-        .layer(from_fn_with_state(Arc::clone(&shared), layer::observe))
-        .layer(layer::cors(&shared.settings.cors)?)
-        .with_state(shared))
+        .layer(from_fn_with_state(Arc::clone(&shared), layer::observe));
+    let router = match layer::cors(&shared.settings.cors)? {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    Ok(router.with_state(shared))
 }
 
 /// Reads a JSON body as `T`.

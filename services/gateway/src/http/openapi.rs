@@ -23,8 +23,8 @@ Triggerline takes events in, matches them against subscriptions, and delivers th
 
 Send an API key as `Authorization: Bearer tl_…` or `X-API-Key: tl_…`. Errors are problem documents \
 (RFC 9457); each type has a page under `/docs/errors`. Every answer to a known key says where its rate \
-limit stands (`RateLimit-Policy`, `RateLimit`). What is written here may also be asked for over gRPC: \
-see `proto/triggerline/v1`.";
+limit stands (`RateLimit-Policy`, `RateLimit`). Events may be handed in over gRPC as well: see \
+`proto/triggerline/v1`.";
 
 const TAGS: [(&str, &str); 8] = [
     ("Events", "Hand events in."),
@@ -102,6 +102,11 @@ fn webhooks() -> Value {
                 "subject": {"type": "string"},
                 "occurred_at": {"type": "string", "format": "date-time"},
                 "received_at": {"type": "string", "format": "date-time"},
+                "extensions": {
+                    "type": "object",
+                    "additionalProperties": {"type": "string"},
+                    "description": "Further CloudEvents attributes; absent if there are none.",
+                },
                 "payload": {"description": "JSON, byte for byte as it was handed in."},
             },
         }, "example": {

@@ -27,7 +27,7 @@ const PAGE: &str = r#"<!doctype html>
 </head>
 <body>
 <script id="api-reference" data-url="/openapi.json"
-  data-configuration='{"telemetry": false, "withDefaultFonts": false, "hideClientButton": true, "agent": {"disabled": true}}'></script>
+  data-configuration='{"telemetry": false, "withDefaultFonts": false, "hideClientButton": true, "agent": {"disabled": true}, "mcp": {"disabled": true}, "showDeveloperTools": "never"}'></script>
 <script src="/docs/scalar.js"></script>
 </body>
 </html>
