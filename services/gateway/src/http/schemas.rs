@@ -83,7 +83,12 @@ pub(super) async fn put(
         let modes = SchemaMode::ALL.map(SchemaMode::as_str).join(", ");
         Problem::field("/mode", format!("is {:?}; modes are {modes}", body.mode))
     })?;
-    compile(body.schema.get())?;
+    let document = body.schema.get().to_owned();
+    let judged = tokio::task::spawn_blocking(move || compile(&document).map(drop)).await;
+    judged.map_err(|error| {
+        tracing::error!(%error, "compiling a schema failed");
+        Problem::new(Kind::Internal, "The error has been logged.")
+    })??;
     let actor = asking.caller().actor();
     let put = shared.control.put_schema(customer, &event_type, mode, body.schema.get(), actor);
     Ok(Json(SchemaView::of(&put.await?)))

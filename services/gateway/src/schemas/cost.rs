@@ -17,6 +17,9 @@ use crate::admit::MAX_DEPTH;
 /// Subschemas that may apply, over all levels of one path into a payload.
 const MAX_COST: u64 = 10_000;
 
+/// Values of an `enum` that cost as much as a subschema.
+const VALUES_AS_ONE: u64 = 8;
+
 /// Where a schema can't be used, and why: a JSON Pointer into it, and words.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unusable {
@@ -24,7 +27,8 @@ pub(crate) struct Unusable {
     pub(crate) why: String,
 }
 
-pub(super) fn check(document: &Value) -> Result<(), Unusable> {
+/// How many subschemas may apply down one path, if that is not too many.
+pub(super) fn check(document: &Value) -> Result<u64, Unusable> {
     let mut anchors = HashMap::new();
     collect_anchors(document, "", &mut anchors);
     let mut known = HashMap::new();
@@ -34,7 +38,7 @@ pub(super) fn check(document: &Value) -> Result<(), Unusable> {
         let why = "applies too many subschemas to one value, or recurses in too many ways at once";
         return Err(Unusable { pointer: String::new(), why: why.to_owned() });
     }
-    Ok(())
+    Ok(cost)
 }
 
 fn collect_anchors(value: &Value, pointer: &str, anchors: &mut HashMap<String, String>) {
@@ -114,6 +118,12 @@ impl Survey<'_> {
                 "$id" if !pointer.is_empty() => {
                     let why = "names a document of its own; only the whole may".to_owned();
                     return Err(Unusable { pointer: place, why });
+                }
+                // Each of its values is compared.
+                "enum" => {
+                    let values = value.as_array().map_or(0, Vec::len);
+                    here = here.saturating_add(values as u64 / VALUES_AS_ONE);
+                    continue;
                 }
                 "$dynamicRef" | "$recursiveRef" => {
                     let why = "is not supported; use $ref".to_owned();
@@ -217,7 +227,11 @@ mod tests {
             json!({"properties": {"left": {"$ref": "#"}}, "additionalProperties": {"$ref": "#"}}),
             json!({"oneOf": [{"type": "string"}, {"items": {"$ref": "#"}}]}),
         ] {
-            assert_eq!(check(&schema), Ok(()), "{schema}");
+            assert!(
+                check(&schema).is_ok_and(|cost| cost < 1_000),
+                "{schema}: {:?}",
+                check(&schema)
+            );
         }
     }
 

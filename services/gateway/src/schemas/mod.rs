@@ -28,11 +28,23 @@ const MAX_PATTERN_BYTES: usize = 256 * 1_024;
 const MAX_FAULTS: usize = 20;
 /// Customers whose schemas are remembered at once.
 const CACHED_CUSTOMERS: u64 = 10_000;
+/// The most that one payload may cost: subschemas times values, about a second.
+const MAX_WORK: u64 = 100_000_000;
+/// More than this is not done in between on a thread that others wait for.
+const WORK_AT_ONCE: u64 = 200_000;
 /// What is kept of the reasons for a quarantine, about.
 const MAX_REASON_BYTES: usize = 1_000;
 
-/// Compiles a schema that somebody wants to save.
-pub(crate) fn compile(document: &str) -> Result<Validator, Problem> {
+/// A schema that can be used.
+pub(crate) struct Usable {
+    validator: Validator,
+    /// Subschemas that may apply down one path of a payload.
+    cost: u64,
+}
+
+/// Compiles a schema that somebody wants to save. It may take a while: not on the runtime's
+/// threads.
+pub(crate) fn compile(document: &str) -> Result<Usable, Problem> {
     let refused = |pointer: &str, why: String| {
         Problem::at(Kind::InvalidSchema, format!("/schema{pointer}"), why)
     };
@@ -47,8 +59,9 @@ pub(crate) fn compile(document: &str) -> Result<Validator, Problem> {
     {
         return Err(refused("/$schema", "is JSON Schema 2020-12, or absent".to_owned()));
     }
-    cost::check(&document).map_err(|unusable| refused(&unusable.pointer, unusable.why))?;
-    jsonschema::options()
+    let cost = cost::check(&document);
+    let cost = cost.map_err(|unusable| refused(&unusable.pointer, unusable.why))?;
+    let validator = jsonschema::options()
         .with_draft(Draft::Draft202012)
         .with_pattern_options(
             PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES),
@@ -57,30 +70,40 @@ pub(crate) fn compile(document: &str) -> Result<Validator, Problem> {
         .offline()
         .should_validate_formats(true)
         .build(&document)
-        .map_err(|error| refused(error.instance_path().as_str(), error.masked().to_string()))
+        .map_err(|error| refused(error.instance_path().as_str(), error.masked().to_string()))?;
+    Ok(Usable { validator, cost })
 }
 
 /// What is wrong with a payload, in the words of its schema and without the payload's values.
-pub(crate) fn faults(validator: &Validator, payload: &[u8]) -> Vec<Fault> {
-    let payload: Value = match serde_json::from_slice(payload) {
-        Ok(payload) => payload,
-        // JSON, or it would not be here; but of a kind that has no tree, such as 1e400.
-        Err(error) => {
-            let detail = format!("can't be held against the schema: {error}");
-            return vec![Fault { pointer: "/payload".to_owned(), detail }];
-        }
+pub(crate) fn faults(schema: &Usable, payload: &[u8]) -> Vec<Fault> {
+    let fault = |detail: String| vec![Fault { pointer: "/payload".to_owned(), detail }];
+    // A value takes at least two bytes of JSON; nobody writes so densely.
+    let work = schema.cost.saturating_mul(payload.len() as u64 / 4 + 1);
+    if work > MAX_WORK {
+        return fault("is too large for a schema that asks for so much".to_owned());
+    }
+    let judge = || {
+        let payload: Value = match serde_json::from_slice(payload) {
+            Ok(payload) => payload,
+            // JSON, or it would not be here; but of a kind that has no tree, such as 1e400.
+            Err(error) => return fault(format!("can't be held against the schema: {error}")),
+        };
+        let errors = schema.validator.iter_errors(&payload).take(MAX_FAULTS);
+        let faults = errors.map(|error| Fault {
+            pointer: format!("/payload{}", error.instance_path().as_str()),
+            detail: error.masked().to_string(),
+        });
+        faults.collect()
     };
-    let errors = validator.iter_errors(&payload).take(MAX_FAULTS);
-    let faults = errors.map(|error| Fault {
-        pointer: format!("/payload{}", error.instance_path().as_str()),
-        detail: error.masked().to_string(),
-    });
-    faults.collect()
+    if work > WORK_AT_ONCE {
+        return tokio::task::block_in_place(judge);
+    }
+    judge()
 }
 
 struct Compiled {
     mode: SchemaMode,
-    validator: Validator,
+    schema: Usable,
 }
 
 type OfCustomer = Arc<HashMap<EventType, Compiled>>;
@@ -143,7 +166,16 @@ impl Schemas {
         let generation = self.generation.load(Ordering::SeqCst);
         let load = async {
             let schemas = self.control.schemas(customer).await?;
-            Ok(Arc::new(schemas.iter().filter_map(compiled).collect::<HashMap<_, _>>()))
+            if schemas.is_empty() {
+                return Ok(OfCustomer::default());
+            }
+            let compile = move || schemas.iter().filter_map(compiled).collect::<HashMap<_, _>>();
+            let compiled = tokio::task::spawn_blocking(compile).await;
+            let failed = |error: tokio::task::JoinError| StoreError::Failed {
+                operation: "compile a customer's schemas",
+                source: error.into(),
+            };
+            Ok(Arc::new(compiled.map_err(failed)?))
         };
         let loaded = self.cache.try_get_with(customer, load).await;
         if self.generation.load(Ordering::SeqCst) != generation {
@@ -162,8 +194,9 @@ fn compiled(schema: &Schema) -> Option<(EventType, Compiled)> {
         return None;
     }
     match compile(&schema.document) {
-        Ok(validator) => {
-            Some((schema.event_type.clone(), Compiled { mode: schema.mode, validator }))
+        Ok(usable) => {
+            let compiled = Compiled { mode: schema.mode, schema: usable };
+            Some((schema.event_type.clone(), compiled))
         }
         // It was compiled when it was saved; only another version can have let it in.
         Err(problem) => {
@@ -184,10 +217,10 @@ impl Judge {
         event_type: &EventType,
         payload: &[u8],
     ) -> Result<Option<Notice>, Problem> {
-        let Some(Compiled { mode, validator }) = self.0.get(event_type) else {
+        let Some(Compiled { mode, schema }) = self.0.get(event_type) else {
             return Ok(None);
         };
-        let faults = faults(validator, payload);
+        let faults = faults(schema, payload);
         if faults.is_empty() {
             return Ok(None);
         }
@@ -212,7 +245,7 @@ mod tests {
     fn a_payload_is_judged_in_its_schemas_words_not_in_its_own() {
         let schema = r#"{"type":"object","required":["id"],
             "properties":{"id":{"type":"string","pattern":"^[a-z]+$"},"at":{"format":"date-time"}}}"#;
-        let validator = compile(schema).unwrap();
+        let schema = compile(schema).unwrap();
         for (payload, pointers) in [
             (r#"{"id":"a"}"#, &[][..]),
             (r#"{"id":"SECRET"}"#, &["/payload/id"]),
@@ -220,7 +253,7 @@ mod tests {
             (r#""SECRET""#, &["/payload"]),
             ("1e400", &["/payload"]),
         ] {
-            let faults = faults(&validator, payload.as_bytes());
+            let faults = faults(&schema, payload.as_bytes());
             let mut found: Vec<&str> = faults.iter().map(|fault| &*fault.pointer).collect();
             found.sort_unstable();
             assert_eq!(found, pointers, "{payload}: {faults:?}");
@@ -240,11 +273,11 @@ mod tests {
             (r#"{"$ref":"http://127.0.0.1/"}"#, "/schema/$ref"),
             (r#"{"$schema":"http://json-schema.org/draft-07/schema#"}"#, "/schema/$schema"),
         ] {
-            let problem = compile(document).unwrap_err();
+            let problem = compile(document).err().unwrap();
             assert_eq!(problem.kind, Kind::InvalidSchema, "{document}");
             assert_eq!(problem.faults[0].pointer, pointer, "{document}: {problem:?}");
         }
         let long = format!("{{\"title\":\"{}\"}}", "x".repeat(MAX_SCHEMA_BYTES));
-        assert!(compile(&long).unwrap_err().detail.contains("at most"));
+        assert!(compile(&long).err().unwrap().detail.contains("at most"));
     }
 }
