@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use triggerline_types::{CustomerId, Event, EventId, EventType, millis, parse_instant};
 
-use crate::json;
+use crate::json::{self, Object};
 use crate::problem::{Kind, Problem};
 
 /// The largest payload, in bytes.
@@ -57,7 +57,7 @@ impl Draft {
             subject: Option<String>,
             occurred_at: Option<String>,
         }
-        let envelope: Envelope<'_> = json::read(body)?;
+        let Object(envelope): Object<Envelope<'_>> = json::read(body)?;
         let occurred_at =
             envelope.occurred_at.map(|text| instant("/occurred_at", &text)).transpose()?;
         Ok(Self {

@@ -1,6 +1,11 @@
 //! Reading JSON that came in, with an error that names the place.
 
-use serde::Deserialize;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_path_to_error::{Path, Segment};
 
@@ -18,6 +23,30 @@ pub(crate) fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Probl
 /// Whether all of `body` is one JSON text. No tree is built.
 pub(crate) fn check(body: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<&RawValue>(body).map(|_| ())
+}
+
+/// A struct that comes as a JSON object, and as nothing else: serde takes one from an array as
+/// well, member by member, which no document says.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfMap<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfMap<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(OfMap(PhantomData)).map(Self)
+    }
 }
 
 fn malformed(pointer: &str, error: &serde_json::Error) -> Problem {
@@ -69,5 +98,24 @@ mod tests {
             assert_eq!(problem.faults[0].pointer, pointer, "{body}: {problem:?}");
         }
         assert_eq!(read::<Numbers>(br#" {"a":[1]} "#).unwrap()["a"], [1]);
+    }
+
+    #[test]
+    fn an_object_is_no_array() {
+        #[derive(Deserialize)]
+        struct Point {
+            x: u8,
+            next: Option<Object<Box<Point>>>,
+        }
+        let Object(point) = read::<Object<Point>>(br#"{"x":1,"next":{"x":2}}"#).unwrap();
+        assert_eq!((point.x, point.next.unwrap().0.x), (1, 2));
+        for (body, pointer) in [
+            ("[1]", ""),
+            (r#"{"x":1,"next":[2]}"#, "/next"),
+            (r#"{"x":1,"next":{"x":"2"}}"#, "/next/x"),
+        ] {
+            let problem = read::<Object<Point>>(body.as_bytes()).err().unwrap();
+            assert_eq!(problem.faults[0].pointer, pointer, "{body}: {problem:?}");
+        }
     }
 }

@@ -63,7 +63,7 @@ impl Call {
         if given.is_empty() {
             return idempotency::from_headers(&self.headers);
         }
-        idempotency::check(given).map(Some)
+        in_message(given).map(Some)
     }
 
     /// Does `work` within the call's deadline.
@@ -227,7 +227,7 @@ impl Conversation {
             let event = event.ok_or_else(|| Problem::field("/event", "is missing"))?;
             let key = match &*event.idempotency_key {
                 "" => None,
-                key => Some(idempotency::check(key)?),
+                key => Some(in_message(key)?),
             };
             let draft = draft(event, self.call.traceparent())?;
             accept::one(&self.shared, self.customer, draft, key).await
@@ -240,6 +240,13 @@ impl Conversation {
         };
         PublishStreamResponse { sequence, result: Some(result) }
     }
+}
+
+/// An idempotency key that stands in a message, where its place can be named.
+fn in_message(key: &str) -> Result<String, Problem> {
+    idempotency::check(key).map_err(|problem| {
+        Problem::field("/idempotency_key", problem.detail.trim_start_matches("Idempotency-Key "))
+    })
 }
 
 fn draft(message: PublishRequest, traceparent: Option<String>) -> Result<Draft, Problem> {

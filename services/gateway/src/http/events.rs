@@ -133,7 +133,7 @@ impl AcceptedView {
         ),
     ),
     responses(
-        (status = 202, description = "Kafka has the event.", body = AcceptedView, headers(
+        (status = 202, description = "Kafka has the event, or each event of the batch.", body = PublishView<'_>, headers(
             ("X-Event-ID" = String, description = "The event's id."),
             ("Idempotent-Replayed" = String, description = "`true` where this is the answer to an earlier request."),
         )),
@@ -174,6 +174,15 @@ pub(super) struct BatchView<'a> {
     accepted: usize,
     rejected: usize,
     results: Vec<ResultView<'a>>,
+}
+
+/// Of one event, or of a CloudEvents batch.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "describes what `publish` answers with one of")]
+pub(super) enum PublishView<'a> {
+    One(AcceptedView),
+    Batch(BatchView<'a>),
 }
 
 #[derive(Serialize, ToSchema)]

@@ -50,7 +50,7 @@ pub(super) struct Parameters {
 /// List events
 ///
 /// The customer's inbox, a page at a time: pages neither skip nor repeat while events arrive. Also
-/// at `/inbox` and `GET /v1/events`.
+/// at `/inbox` and `/v1/events`.
 #[utoipa::path(
     get, path = "/v1/inbox", tag = "Inbox", operation_id = "listEvents",
     params(Parameters),
@@ -79,6 +79,22 @@ pub(super) async fn list(
         next_cursor: last.map(|at| shared.cursors.write(at, customer, &filters)),
         data: events.into_iter().map(EventView::of).collect(),
     }))
+}
+
+/// List events
+///
+/// The same as `/v1/inbox`, beside where events are handed in.
+#[utoipa::path(
+    get, path = "/v1/events", tag = "Inbox", operation_id = "listEventsToo",
+    params(Parameters),
+    responses((status = 200, description = "A page of events.", body = Page<EventView>))
+)]
+pub(super) async fn list_too(
+    shared: State<Arc<Shared>>,
+    asking: Asking,
+    parameters: Query<Parameters>,
+) -> Result<Json<Page<EventView>>, Problem> {
+    list(shared, asking, parameters).await
 }
 
 /// Show an event

@@ -35,11 +35,40 @@ const MAX_OVERLAP: Duration = Duration::from_hours(24 * 30);
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewApiKeyBody {
+    /// What it is for.
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f]+$")]
     name: String,
+    #[schema(value_type = Vec<ScopeName>, min_items = 1)]
     scopes: Vec<String>,
     #[schema(format = DateTime)]
     expires_at: Option<String>,
     rate_limit: Option<String>,
+}
+
+/// What a key may be allowed to do.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(dead_code, reason = "names what `Scope` parses, for the document")]
+enum ScopeName {
+    #[serde(rename = "events:write")]
+    EventsWrite,
+    #[serde(rename = "events:read")]
+    EventsRead,
+    #[serde(rename = "subscriptions:read")]
+    SubscriptionsRead,
+    #[serde(rename = "subscriptions:write")]
+    SubscriptionsWrite,
+    #[serde(rename = "schemas:read")]
+    SchemasRead,
+    #[serde(rename = "schemas:write")]
+    SchemasWrite,
+    #[serde(rename = "keys:read")]
+    KeysRead,
+    #[serde(rename = "keys:write")]
+    KeysWrite,
+    #[serde(rename = "audit:read")]
+    AuditRead,
+    #[serde(rename = "admin")]
+    Admin,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -375,4 +404,17 @@ pub(super) fn rate_limit(text: Option<&str>) -> Result<Option<RateLimit>, Proble
         text.parse().map_err(|error| Problem::field("/rate_limit", format!("is {text:?}; {error}")))
     })
     .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::PartialSchema as _;
+
+    use super::*;
+
+    #[test]
+    fn the_document_names_every_scope() {
+        let named = serde_json::to_value(ScopeName::schema()).unwrap();
+        assert_eq!(named["enum"], serde_json::json!(Scope::ALL.map(Scope::as_str)));
+    }
 }

@@ -32,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Shared;
-use crate::json;
+use crate::json::{self, Object};
 use crate::problem::{Kind, Problem};
 
 pub(crate) use body::units;
@@ -41,7 +41,7 @@ pub(crate) use layer::{REQUEST_ID, request_id};
 /// What can be asked for with a key. Each route comes with its documentation, or not at all.
 fn documented() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
-        .routes(routes!(events::publish))
+        .routes(routes!(events::publish, inbox::list_too))
         .routes(routes!(events::publish_batch))
         .routes(routes!(inbox::list))
         .routes(routes!(inbox::event))
@@ -73,7 +73,6 @@ pub(crate) fn router(shared: Arc<Shared>) -> anyhow::Result<Router> {
     let (with_key, _) = documented().split_for_parts();
     let with_key = with_key
         // The same handlers, where people look for them.
-        .route("/v1/events", get(inbox::list))
         .route("/events", post(events::publish))
         .route("/inbox", get(inbox::list))
         .route_layer(from_fn_with_state(Arc::clone(&shared), layer::identify));
@@ -91,7 +90,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> anyhow::Result<Router> {
     Ok(router.with_state(shared))
 }
 
-/// Reads a JSON body as `T`.
+/// Reads a JSON object as `T`.
 async fn read_json<T: DeserializeOwned>(
     shared: &Shared,
     headers: &HeaderMap,
@@ -99,7 +98,8 @@ async fn read_json<T: DeserializeOwned>(
 ) -> Result<T, Problem> {
     body::expect_json(headers)?;
     let received = body::read(shared, headers, body, body::MAX_BODY_BYTES).await?;
-    json::read(&received.bytes)
+    let Object(body) = json::read(&received.bytes)?;
+    Ok(body)
 }
 
 /// As [`read_json`], where the body may be absent.
@@ -113,7 +113,8 @@ async fn read_json_or_nothing<T: DeserializeOwned>(
         return Ok(None);
     }
     body::expect_json(headers)?;
-    json::read(&received.bytes).map(Some)
+    let body: Option<Object<T>> = json::read(&received.bytes)?;
+    Ok(body.map(|Object(body)| body))
 }
 
 /// All of something.

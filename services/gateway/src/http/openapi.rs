@@ -41,9 +41,25 @@ pub(super) fn complete(document: OpenApi) -> Value {
     // A document of strings, numbers and maps: nothing in it can fail to serialise.
     let mut document = serde_json::to_value(with_what_is_common(document)).unwrap_or_default();
     share_problems(&mut document);
+    drop_unused(&mut document);
     // utoipa's 3.1 has no place for it.
     document["webhooks"] = webhooks();
     document
+}
+
+/// Takes away the schemas that nothing refers to: of generic lists, utoipa writes the items out.
+fn drop_unused(document: &mut Value) {
+    loop {
+        let text = document.to_string();
+        let Some(schemas) = document["components"]["schemas"].as_object_mut() else {
+            return;
+        };
+        let before = schemas.len();
+        schemas.retain(|name, _| text.contains(&format!("\"#/components/schemas/{name}\"")));
+        if schemas.len() == before {
+            return;
+        }
+    }
 }
 
 /// Puts each problem that several operations answer with into one place: `#/components/responses`.

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 use super::{Id, List, read_json};
 use crate::Shared;
 use crate::asking::Asking;
+use crate::json::Object;
 use crate::problem::{Kind, Problem};
 
 /// Event types that one subscription may name.
@@ -34,9 +35,10 @@ struct NewSubscriptionBody {
     workflow_id: String,
     #[serde(default)]
     event_types: Vec<String>,
-    #[serde(default)]
-    selector: SelectorBody,
-    delivery: DeliveryBody,
+    #[schema(value_type = Option<SelectorBody>)]
+    selector: Option<Object<SelectorBody>>,
+    #[schema(value_type = DeliveryBody)]
+    delivery: Object<DeliveryBody>,
 }
 
 #[derive(Default, Deserialize, ToSchema)]
@@ -183,6 +185,8 @@ fn judge(
     customer_id: CustomerId,
     reach: Reach,
 ) -> Result<NewSubscription, Problem> {
+    let Object(delivery) = body.delivery;
+    let selector = body.selector.map_or_else(SelectorBody::default, |Object(selector)| selector);
     if body.workflow_id.is_empty()
         || body.workflow_id.len() > MAX_WORKFLOW_BYTES
         || body.workflow_id.chars().any(char::is_control)
@@ -203,18 +207,18 @@ fn judge(
             })
         })
         .collect::<Result<_, _>>()?;
-    if let Some(query) = &body.selector.jsonpath {
+    if let Some(query) = &selector.jsonpath {
         Selector::compile(query).map_err(|error| {
             Problem::at(Kind::InvalidSelector, "/selector/jsonpath", error.to_string())
         })?;
     }
-    if body.delivery.url.len() > MAX_URL_BYTES {
+    if delivery.url.len() > MAX_URL_BYTES {
         let detail = format!("is at most {MAX_URL_BYTES} bytes long");
         return Err(Problem::field("/delivery/url", detail));
     }
-    let url = check_url(&body.delivery.url, reach)
+    let url = check_url(&delivery.url, reach)
         .map_err(|refused| Problem::field("/delivery/url", refused.to_string()))?;
-    let secret = match body.delivery.secret {
+    let secret = match delivery.secret {
         Some(text) => Secret::parse(&text)
             .map_err(|error| Problem::field("/delivery/secret", error.to_string()))?,
         None => Secret::generate(),
@@ -223,7 +227,7 @@ fn judge(
         customer_id,
         workflow_id: body.workflow_id,
         event_types,
-        jsonpath: body.selector.jsonpath,
+        jsonpath: selector.jsonpath,
         endpoint: Endpoint { url: url.into(), secret },
     })
 }
@@ -286,7 +290,8 @@ mod tests {
     use crate::json;
 
     fn judged(body: &str) -> Result<NewSubscription, Problem> {
-        judge(json::read(body.as_bytes())?, CustomerId::new(), Reach::default())
+        let Object(body) = json::read(body.as_bytes())?;
+        judge(body, CustomerId::new(), Reach::default())
     }
 
     #[test]
