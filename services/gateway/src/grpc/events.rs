@@ -245,7 +245,8 @@ impl Conversation {
 /// An idempotency key that stands in a message, where its place can be named.
 fn in_message(key: &str) -> Result<String, Problem> {
     idempotency::check(key).map_err(|problem| {
-        Problem::field("/idempotency_key", problem.detail.trim_start_matches("Idempotency-Key "))
+        let told = problem.detail.trim_start_matches("Idempotency-Key ");
+        Problem::at(problem.kind, "/idempotency_key", told)
     })
 }
 

@@ -71,7 +71,7 @@ pub(super) struct CloudEventBody {
     /// JSON.
     #[schema(pattern = "^application/json$")]
     datacontenttype: Option<String>,
-    #[schema(value_type = Value)]
+    #[schema(value_type = Value, required = false)]
     data: Option<()>,
 }
 
