@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# The gateway, asked by other people's clients: gRPC by reflection, CloudEvents by CNCF's packages,
+# RateLimit fields by a parser of structured fields, the OpenAPI document by Redocly and Schemathesis.
+#
+# `cargo xtask test` runs this. By hand it wants TRIGGERLINE_BIN and TRIGGERLINE_TEST_REDIS (see
+# target/services.env), Python 3.11 with venv, Node 20 with npm, and cmp. The clients are pinned in
+# tests/clients and installed once, into the cache (TRIGGERLINE_CACHE). `tests/api.sh grpc fuzz`
+# runs only these parts.
+set -euo pipefail
+
+: "${TRIGGERLINE_BIN:?the binary under test}" "${TRIGGERLINE_TEST_REDIS:?redis://host:port}"
+[ $# -gt 0 ] || set -- grpc connections cloudevents rate lint shapes fuzz
+
+here=$(cd "$(dirname "$0")" && pwd)
+clients=$here/clients
+world=$(mktemp -d -t triggerline-api-XXXXXX)
+dev= part=
+finish() {
+    local status=$?
+    if [ "$status" -ne 0 ] && [ -s "$world/dev.log" ]; then
+        echo "tests/api.sh failed${part:+ in part $part}. What the gateway said last:" >&2
+        { grep -v '"target":"access"' "$world/dev.log" || true; } | tail -n 20 >&2
+    fi
+    [ -z "$dev" ] || kill "$dev" 2>/dev/null || true
+    wait 2>/dev/null || true
+    rm -rf "$world"
+}
+trap finish EXIT
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# The clients, where an earlier run with the same lock files hasn't put them already. They are made
+# aside and moved in whole, so a run that was broken off leaves nothing that looks ready.
+hash=$(cat "$clients/requirements.txt" "$clients/package.json" "$clients/package-lock.json" | sha256sum | cut -c1-16)
+cache=${TRIGGERLINE_CACHE:-$HOME/.cache/triggerline}
+installed=$cache/clients-$hash
+if [ ! -f "$installed/ready" ]; then
+    mkdir -p "$cache"
+    # Two runs at once: the second waits, and finds it done. The lock ends with the subshell.
+    (
+        flock 9
+        [ ! -f "$installed/ready" ] || exit 0
+        rm -rf "$installed"
+        mkdir "$installed"
+        cp "$clients/package.json" "$clients/package-lock.json" "$installed/"
+        python3 -m venv "$installed/python"
+        "$installed/python/bin/pip" install --quiet --no-deps --disable-pip-version-check -r "$clients/requirements.txt"
+        "$installed/python/bin/pip" check --quiet --disable-pip-version-check
+        (cd "$installed" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+        touch "$installed/ready"
+    ) 9>"$cache/clients.lock" || fail "the clients could not be installed into $installed"
+    echo "clients: installed into $installed"
+fi
+python=$installed/python/bin/python
+
+cd "$world" # what a client writes without being asked lands here
+export PYTHONDONTWRITEBYTECODE=1 NO_COLOR=1 REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true
+# None of the clients may go through a proxy to reach this machine.
+export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
+
+TRIGGERLINE_LOG__FORMAT=json "$TRIGGERLINE_BIN" dev --data "$world/data" --http 127.0.0.1:0 --grpc 127.0.0.1:0 \
+    --admin 127.0.0.1:0 --kafka-listen 127.0.0.1:0 --redis "$TRIGGERLINE_TEST_REDIS" >/dev/null 2>"$world/dev.log" &
+dev=$!
+tries=0
+until grep -qs '"message":"serving"' "$world/dev.log"; do
+    kill -0 "$dev" 2>/dev/null || fail "triggerline dev ended"
+    tries=$((tries + 1))
+    [ "$tries" -lt 600 ] || fail "waited 60 s for triggerline dev"
+    sleep 0.1
+done
+field() { sed -n "s/.*\"message\":\"serving\".*\"$1\":\"\([^\"]*\)\".*/\1/p" "$world/dev.log"; }
+TL_HTTP=$(field http) TL_GRPC=$(field grpc) TL_KEY=$(cat "$world/data/api-key")
+export TL_HTTP TL_GRPC TL_KEY
+
+export TRIGGERLINE_CONTROL__URL=sqlite:$world/data/control.db
+TRIGGERLINE_CONTROL__PEPPER=$(cat "$world/data/pepper")
+export TRIGGERLINE_CONTROL__PEPPER
+customer() { "$TRIGGERLINE_BIN" customers create --output json "$@" 2>>"$world/dev.log"; }
+key() { "$TRIGGERLINE_BIN" keys create --output json "$@" 2>>"$world/dev.log"; }
+# member NAME: of the JSON object that comes in.
+member() { "$python" -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+
+# All that there are.
+SCOPES=admin,events:write,events:read,subscriptions:read,subscriptions:write
+SCOPES+=,schemas:read,schemas:write,keys:read,keys:write,audit:read
+
+part_grpc() {
+    local id
+    id=$(customer grpc | member customer_id)
+    TL_READING_KEY=$(key --customer "$id" --name reads --scope events:read | member api_key)
+    TL_TWO_A_MINUTE_KEY=$(key --customer "$id" --name two --rate-limit 2/1m | member api_key)
+    export TL_READING_KEY TL_TWO_A_MINUTE_KEY
+    "$python" "$clients/grpc_client.py"
+}
+
+part_connections() {
+    "$python" "$clients/connections.py"
+}
+
+part_cloudevents() {
+    "$python" "$clients/cloud_events.py"
+    # Where an import is looked for depends on where the file is.
+    cp "$clients/cloud_events.mjs" "$world/"
+    ln -sfn "$installed/node_modules" "$world/node_modules"
+    node "$world/cloud_events.mjs"
+}
+
+part_rate() {
+    local id made
+    made=$(customer limited --rate-limit 20/1m)
+    id=$(member customer_id <<<"$made")
+    TL_LIMITED_KEY=$(member api_key <<<"$made")
+    TL_LIMITED_KEY_2=$(key --customer "$id" --name other | member api_key)
+    TL_SHORT_KEY=$(key --customer "$id" --name short --rate-limit 3/2s | member api_key)
+    export TL_LIMITED_KEY TL_LIMITED_KEY_2 TL_SHORT_KEY
+    "$python" "$clients/rate_limit.py"
+}
+
+part_lint() {
+    TL_REDOCLY=$installed/node_modules/.bin/redocly "$python" "$clients/lint.py"
+}
+
+part_shapes() {
+    local id
+    id=$(customer shapes | member customer_id)
+    TL_ADMIN_KEY=$(key --customer "$id" --name shapes --scope "$SCOPES" | member api_key)
+    export TL_ADMIN_KEY
+    "$python" "$clients/shapes.py"
+}
+
+part_fuzz() {
+    local id made
+    id=$(customer fuzzed | member customer_id)
+    # Its own limit, because the run may change its customer's.
+    made=$(key --customer "$id" --name fuzzer --scope "$SCOPES" --rate-limit 10000/1s)
+    TL_CUSTOMER_ID=$id TL_KEY=$(member api_key <<<"$made") TL_KEY_ID=$(member key_id <<<"$made") \
+        "$python" "$clients/fuzz.py"
+}
+
+for part in "$@"; do
+    begin=$SECONDS
+    "part_$part" # not in a condition: `set -e` would not hold inside of it
+    echo "$part: passed in $((SECONDS - begin)) s"
+done
+
+kill "$dev"
+wait "$dev" || fail "triggerline dev ended with $?"
+dev=

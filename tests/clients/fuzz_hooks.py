@@ -1,0 +1,155 @@
+"""What Schemathesis needs to know of this gateway that a document can't say.
+
+1. The key and the customer that it runs with must stay as they are, or all else is 401 or 403.
+2. Ids are ours: a random one is never found. Every second well-formed id becomes one that exists.
+3. One fault at a time: cases of the coverage phase have `""` for a nullable date-time (it is none)
+   and always the same Idempotency-Key, so that each would be refused whatever else is in it.
+4. A webhook's URL is guarded, and what is delivered goes there: one that is a good URL becomes one
+   at which nobody listens.
+"""
+
+import atexit
+import json
+import os
+import re
+import uuid
+from collections import Counter, defaultdict
+
+import schemathesis
+
+import said
+
+BASE = f"http://{os.environ['TL_HTTP']}"
+OWN = {os.environ["TL_KEY_ID"], os.environ["TL_CUSTOMER_ID"]}
+GOOD_TYPE = re.compile(r"[A-Za-z0-9._:-]{1,255}")
+
+client = said.session()
+
+turns = Counter()
+statuses = defaultdict(Counter)
+
+
+def made(method, path, body):
+    answer = client.request(method, BASE + path, json=body, timeout=30)
+    if not answer.ok:
+        raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
+    return answer.json()
+
+
+class Things:
+    """Something of each kind that operations ask for: the last one, or a new one."""
+
+    def __init__(self):
+        self.last = {}
+
+    def take(self, kind, new):
+        if new or kind not in self.last:
+            self.last[kind] = getattr(self, kind)()
+        return self.last[kind]
+
+    def key(self):
+        # Of 100 live ones a customer may have no more: the one before goes.
+        if "key" in self.last:
+            client.delete(f"{BASE}/v1/api-keys/{self.last['key']}", timeout=30)
+        return made("POST", "/v1/api-keys", {"name": "thing", "scopes": ["events:read"]})["id"]
+
+    def customer(self):
+        return made("POST", "/v1/customers", {"name": "thing"})["id"]
+
+    def customers_key(self):
+        customer = self.take("customer", True)
+        return made("POST", f"/v1/customers/{customer}/api-keys", {"name": "thing", "scopes": ["events:read"]})["id"]
+
+    def subscription(self):
+        body = {"workflow_id": "thing", "event_types": ["nobody.sends.this"], "delivery": {"url": "http://127.0.0.1:9/"}}
+        return made("POST", "/v1/subscriptions", body)["id"]
+
+    def schema(self):
+        made("PUT", "/v1/schemas/thing", {"mode": "quarantine", "schema": {"type": "object"}})
+        return "thing"
+
+    def event(self):
+        """One that is held back, so that it can be released; its schema allows it by then."""
+        event_type = f"held.{uuid.uuid4()}"
+        made("PUT", f"/v1/schemas/{event_type}", {"mode": "quarantine", "schema": False})
+        event = made("POST", "/v1/events", {"event_type": event_type, "payload": {}})["event_id"]
+        made("PUT", f"/v1/schemas/{event_type}", {"mode": "quarantine", "schema": True})
+        return event
+
+
+things = Things()
+KIND = {"api-keys": "key", "events": "event", "subscriptions": "subscription", "customers": "customer", "schemas": "schema"}
+# After these the thing is not what it was.
+USED_UP = {"revokeApiKey", "rotateApiKey", "revokeCustomerApiKey", "deleteSubscription", "deleteSchema", "releaseEvent"}
+
+
+def is_uuid(value):
+    try:
+        return isinstance(value, str) and bool(uuid.UUID(value)) and len(value) == 36
+    except ValueError:
+        return False
+
+
+INSTANTS = ("time", "occurred_at", "expires_at")
+
+
+def mend(value, place):
+    """Puts a date-time where an empty text stands for one, unless just that is what is tried."""
+    if isinstance(value, list):
+        for one in value:
+            mend(one, place)
+    elif isinstance(value, dict):
+        for name in INSTANTS:
+            if value.get(name) == "" and f"/{name}" not in place:
+                value[name] = "2099-01-01T00:00:00Z"
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    operation = case.operation.definition.raw["operationId"]
+    places = case.path_parameters or {}
+    for name, value in places.items():
+        if value in OWN:
+            places[name] = str(uuid.uuid4())
+    # Only ids that are good as they are: what was made to be wrong stays wrong.
+    well_formed = places and all(is_uuid(v) or (n == "event_type" and GOOD_TYPE.fullmatch(str(v))) for n, v in places.items())
+    if well_formed:
+        turns[operation] += 1
+        if turns[operation] % 2:
+            kind = KIND[case.operation.path.split("/")[2]]
+            if "key" in places:
+                places["key"] = things.take("customers_key", operation in USED_UP)
+                places["id"] = things.take("customer", False)
+            else:
+                (name,) = places
+                places[name] = things.take(kind, operation in USED_UP)
+    data = case.meta.phase.data if case.meta else None
+    place = getattr(data, "location", None)
+    if place is not None:
+        mend(case.body, place)
+    headers = case.headers or {}
+    if headers.get("Idempotency-Key") == "0":
+        turns["Idempotency-Key"] += 1
+        if turns["Idempotency-Key"] % 8:
+            headers["Idempotency-Key"] = str(uuid.uuid4())
+    if operation == "createSubscription" and isinstance(case.body, dict):
+        delivery = case.body.get("delivery")
+        if isinstance(delivery, dict) and isinstance(delivery.get("url"), str):
+            delivery["url"] = "http://127.0.0.1:9/"
+
+
+@schemathesis.hook
+def after_call(context, case, response):
+    # Cases with a method that the document doesn't have are none of the operation's.
+    if case.method.lower() == case.operation.method.lower():
+        statuses[case.operation.definition.raw["operationId"]][str(response.status_code)] += 1
+        if sum(statuses[case.operation.definition.raw["operationId"]].values()) % 20 == 1:
+            write()
+
+
+def write():
+    with open(os.environ["TL_SEEN"], "w", encoding="utf-8") as out:
+        json.dump(statuses, out)
+
+
+atexit.register(write)
