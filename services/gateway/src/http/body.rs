@@ -156,10 +156,17 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Without parameters, in lower case.
+/// Without parameters, in lower case; whole, and so unknown, where it says that the text is not
+/// in UTF-8 (RFC 8259 §8.1).
 fn media_type(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("?");
-    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("?").to_ascii_lowercase();
+    let mut parts = text.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_owned();
+    let charset = parts.find_map(|part| part.strip_prefix("charset="));
+    match charset.map(|name| name.trim_matches('"')) {
+        None | Some("utf-8" | "us-ascii") => Some(essence),
+        Some(_) => Some(text),
+    }
 }
 
 fn unsupported(found: &str, told: &str) -> Problem {
@@ -208,6 +215,7 @@ mod tests {
             (&[(content, "application/vnd.a+json"), version], Some(Form::Binary), None),
             (&[(content, "text/xml"), version], None, None),
             (&[(content, "text/plain")], None, None),
+            (&[(content, "application/json; charset=utf-16")], None, None),
         ] {
             assert_eq!(form(pairs), (event, batch), "{pairs:?}");
         }

@@ -21,8 +21,13 @@ use crate::problem::Problem;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewCustomerBody {
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     name: String,
+    /// A plan of the settings.
+    #[schema(example = "default")]
     plan: Option<String>,
+    /// Such as `600/1m`; the plan's where absent.
+    #[schema(pattern = "^[1-9][0-9]{0,8}/[1-9][0-9]{0,3}[smh]$", example = "600/1m")]
     rate_limit: Option<String>,
 }
 
@@ -31,8 +36,13 @@ struct NewCustomerBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CustomerChangeBody {
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     name: Option<String>,
+    /// A plan of the settings.
+    #[schema(example = "default")]
     plan: Option<String>,
+    /// Such as `600/1m`; the plan's where absent.
+    #[schema(pattern = "^[1-9][0-9]{0,8}/[1-9][0-9]{0,3}[smh]$", example = "600/1m")]
     #[serde(default, deserialize_with = "given")]
     rate_limit: Option<Option<String>>,
 }

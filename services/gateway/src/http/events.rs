@@ -21,7 +21,7 @@ use crate::cloud_events;
 use crate::idempotency;
 use crate::problem::{Document, Fault, Problem};
 
-/// Documentation of [`Draft::from_json`].
+/// An event as it is handed in.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes what `admit` reads without building a tree")]
 pub(super) struct EnvelopeBody {
@@ -37,17 +37,18 @@ pub(super) struct EnvelopeBody {
     #[schema(value_type = Value, example = json!({"total": 120}))]
     payload: (),
     /// Where it happened; `api` if absent.
-    #[schema(min_length = 1, max_length = 1024, pattern = "^[ -~]*$")]
+    #[schema(min_length = 1, max_length = 1024, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     source: Option<String>,
     /// What it happened to.
-    #[schema(min_length = 1, max_length = 1024, pattern = "^[ -~]*$")]
+    #[schema(min_length = 1, max_length = 1024, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     subject: Option<String>,
     /// When it happened; the time of receipt if absent.
     #[schema(format = DateTime)]
     occurred_at: Option<String>,
 }
 
-/// Documentation of [`cloud_events::structured`]: CloudEvents 1.0, JSON Event Format.
+/// A CloudEvent (1.0, JSON Event Format). Further attributes have names of lower-case letters and
+/// digits, and are strings, whole numbers or truth values.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes what `cloud_events` reads")]
 pub(super) struct CloudEventBody {
@@ -55,7 +56,12 @@ pub(super) struct CloudEventBody {
     specversion: String,
     #[schema(min_length = 1)]
     id: String,
-    #[schema(min_length = 1, max_length = 1024, pattern = "^[ -~]*$", example = "/shop")]
+    #[schema(
+        min_length = 1,
+        max_length = 1024,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$",
+        example = "/shop"
+    )]
     source: String,
     #[schema(
         example = "order.created",
@@ -64,15 +70,18 @@ pub(super) struct CloudEventBody {
         pattern = "^[A-Za-z0-9._/:-]+$"
     )]
     r#type: String,
-    #[schema(min_length = 1, max_length = 1024, pattern = "^[ -~]*$")]
+    #[schema(min_length = 1, max_length = 1024, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     subject: Option<String>,
     #[schema(format = DateTime)]
     time: Option<String>,
-    /// JSON.
-    #[schema(pattern = "^application/json$")]
+    /// `application/json`, or what ends in `+json`.
+    #[schema(pattern = "json$")]
     datacontenttype: Option<String>,
     #[schema(value_type = Value, required = false)]
     data: Option<()>,
+    /// JSON in base64, instead of `data`.
+    #[schema(format = Byte)]
+    data_base64: Option<String>,
 }
 
 /// A client's own key for a request.
@@ -81,7 +90,7 @@ pub(super) struct CloudEventBody {
 #[allow(dead_code, reason = "read by `idempotency`")]
 pub(super) struct IdempotencyHeader {
     /// A repeat with the same key within 24 hours gets the first answer, and the event keeps its id.
-    #[param(min_length = 1, max_length = 255, pattern = "^[!#-~]+$")]
+    #[param(min_length = 1, max_length = 255, pattern = "^[ -~]+$")]
     #[param(rename = "Idempotency-Key")]
     idempotency_key: Option<String>,
 }

@@ -36,12 +36,14 @@ const MAX_OVERLAP: Duration = Duration::from_hours(24 * 30);
 #[serde(deny_unknown_fields)]
 struct NewApiKeyBody {
     /// What it is for.
-    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f]+$")]
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     name: String,
     #[schema(value_type = Vec<ScopeName>, min_items = 1)]
     scopes: Vec<String>,
     #[schema(format = DateTime)]
     expires_at: Option<String>,
+    /// For administrators: such as `600/1m`.
+    #[schema(pattern = "^[1-9][0-9]{0,8}/[1-9][0-9]{0,3}[smh]$", example = "600/1m")]
     rate_limit: Option<String>,
 }
 

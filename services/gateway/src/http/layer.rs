@@ -1,7 +1,7 @@
 //! What stands around every handler.
 //!
 //! [`observe`] is outermost: it names the request (`X-Request-Id`), writes a problem's document,
-//! and logs. [`identify`] stands around all that needs a key: it finds the caller, counts the
+//! sees to what was not read of the body ([`super::unread`]), and logs. [`identify`] stands around all that needs a key: it finds the caller, counts the
 //! request against the key's limit, and puts the RateLimit fields on every answer. A handler gets
 //! the caller as [`Asking`].
 
@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use uuid::Uuid;
 
+use super::unread::Left;
 use crate::Shared;
 use crate::asking::{Asking, add_fields};
 use crate::config::{AccessLog, CorsConfig};
@@ -30,7 +31,7 @@ const MAX_REQUEST_ID: usize = 128;
 
 pub(super) async fn observe(
     State(shared): State<Arc<Shared>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
@@ -39,8 +40,10 @@ pub(super) async fn observe(
     // Kept aside only where it may be wanted: this is every request's way.
     let asked = (log != AccessLog::Off)
         .then(|| (request.method().clone(), request.uri().path().to_owned()));
+    let left = Left::watch(&mut request);
     let response = next.run(request).await;
     let mut response = render(response, format!("urn:triggerline:request:{id}"));
+    left.settle(&mut response).await;
     let status = response.status();
     if let Some((method, path)) = asked
         && (log == AccessLog::All || status.as_u16() >= 400)

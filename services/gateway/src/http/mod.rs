@@ -14,6 +14,7 @@ mod paging;
 mod reference;
 mod schemas;
 mod subscriptions;
+mod unread;
 
 use std::sync::Arc;
 

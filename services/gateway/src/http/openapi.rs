@@ -10,8 +10,8 @@ use utoipa::openapi::security::{
 };
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Response,
-    ResponseBuilder, ServerBuilder,
+    ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, Object, OpenApi, Ref, RefOr,
+    Response, ResponseBuilder, ServerBuilder, Type,
 };
 
 use crate::problem::{Document, Fault, Kind, Row};
@@ -235,6 +235,12 @@ fn describe(operation: &mut Operation, path: &str) {
             if status.starts_with(['4', '5']) && response.content.is_empty() {
                 *response = problem(status, &response.description);
             }
+            let id = HeaderBuilder::new().description(Some("The request's id.")).build();
+            response.headers.insert("X-Request-Id".to_owned(), id.into());
+            if status == "401" {
+                let header = HeaderBuilder::new().description(Some("`Bearer`")).build();
+                response.headers.insert("WWW-Authenticate".to_owned(), header.into());
+            }
             if !matches!(status.as_str(), "401" | "500" | "503") {
                 add_limits(response);
             }
@@ -256,7 +262,9 @@ fn problem(status: &str, description: &str) -> Response {
     let mut response =
         ResponseBuilder::new().description(description).content(PROBLEM, content).build();
     if matches!(status, "409" | "429" | "503") {
-        let header = HeaderBuilder::new().description(Some("Seconds.")).build();
+        let schema = Object::with_type(Type::Integer);
+        let header =
+            HeaderBuilder::new().schema(Some(schema)).description(Some("Seconds.")).build();
         response.headers.insert("Retry-After".to_owned(), header.into());
     }
     response

@@ -26,6 +26,8 @@ const RELEASED_AT_ONCE: usize = 1_000;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SchemaBody {
+    /// `off`, `warn`, `reject` or `quarantine`.
+    #[schema(pattern = "^(off|warn|reject|quarantine)$", example = "warn")]
     mode: String,
     #[schema(value_type = Value)]
     schema: Box<RawValue>,

@@ -32,7 +32,11 @@ const MAX_URL_BYTES: usize = 2_048;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewSubscriptionBody {
+    /// The caller's own name for what it starts.
+    #[schema(min_length = 1, max_length = 255, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     workflow_id: String,
+    /// Exact, or with `*`; every type where it is empty.
+    #[schema(max_items = 100, example = json!(["order.*"]))]
     #[serde(default)]
     event_types: Vec<String>,
     #[schema(value_type = Option<SelectorBody>)]
