@@ -186,8 +186,12 @@ impl Conversation {
                 biased;
                 () = expired.as_mut() => return Err(late()),
                 Some(answer) = under_way.next() => {
-                    // Whoever went away without listening gets no more.
-                    if answers.send(Ok(answer)).await.is_err() {
+                    // Who doesn't listen is waited for until the deadline, and not read meanwhile.
+                    let sent = tokio::select! {
+                        sent = answers.send(Ok(answer)) => sent,
+                        () = expired.as_mut() => return Err(late()),
+                    };
+                    if sent.is_err() {
                         return Ok(());
                     }
                 }
