@@ -19,7 +19,7 @@ use crate::admit::{Admitted, Draft};
 use crate::config::WithoutCache;
 use crate::idempotency::{self, Answer};
 use crate::problem::{Kind, Problem};
-use crate::schemas::Notice;
+use crate::schemas::{MAX_WORK, Notice};
 
 /// How long an idempotency key is remembered.
 const KEEP: Duration = Duration::from_hours(24);
@@ -122,9 +122,10 @@ async fn publish(
     received_at: OffsetDateTime,
 ) -> Result<Vec<Outcome>, Problem> {
     let judge = shared.schemas.of(customer).await?;
+    let mut budget = MAX_WORK;
     let started = items.into_iter().zip(0..).map(|(item, index)| {
         let admitted = item?;
-        let notice = judge.pass(&admitted.event_type, &admitted.payload)?;
+        let notice = judge.pass(&admitted.event_type, &admitted.payload, &mut budget)?;
         let held = notice.as_ref().and_then(Notice::reason_to_hold);
         let event = admitted.into_event(customer, first.nth(index), received_at, held);
         let report = shared.publisher.start(&event)?;

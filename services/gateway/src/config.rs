@@ -137,7 +137,26 @@ impl GatewayConfig {
         if env.is_empty() || env.len() > 16 || !env.bytes().all(|b| b.is_ascii_lowercase()) {
             return wrong("key_environment", "is 1 to 16 lower-case letters, such as live or test");
         }
+        let any = self.cors.origins.iter().any(|origin| origin == "*");
+        let fits = |origin: &String| {
+            let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', ' ', '*']))
+        };
+        if !(self.cors.origins.iter().all(fits) || any && self.cors.origins.len() == 1) {
+            let why = "are scheme, host and port, such as https://console.example.com, or only *";
+            return wrong("cors.origins", why);
+        }
         let limits = &self.limits;
+        let second = Duration::from_secs(1);
+        for (key, value) in [
+            ("produce_patience", self.produce_patience),
+            ("limits.header_timeout", limits.header_timeout),
+            ("limits.body_timeout", limits.body_timeout),
+        ] {
+            if !(second..=Duration::from_mins(5)).contains(&value) {
+                return wrong(key, "is from 1s to 5m");
+            }
+        }
         for (key, value) in [
             ("limits.connections", limits.connections),
             ("limits.stream_events", limits.stream_events),

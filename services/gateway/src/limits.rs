@@ -51,11 +51,14 @@ pub(crate) struct Exceeded {
 impl Exceeded {
     pub(crate) fn problem(&self, cost: u32) -> Problem {
         let limit = self.standing.limit;
-        let detail = if cost > limit.quota() {
-            format!("{cost} events at once are more than this key's limit of {limit} ever allows.")
-        } else {
-            format!("This key's limit is {limit}, and it is used up.")
-        };
+        if cost > limit.quota() {
+            // No time to wait: it would be refused again.
+            let detail = format!(
+                "{cost} events at once are more than this key's limit of {limit} ever allows."
+            );
+            return Problem::new(Kind::RateLimited, detail);
+        }
+        let detail = format!("This key's limit is {limit}, and it is used up.");
         Problem::new(Kind::RateLimited, detail).retry_after(self.retry_after)
     }
 }

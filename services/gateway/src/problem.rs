@@ -162,6 +162,19 @@ impl Kind {
     }
 }
 
+/// What is told of one place, at most. serde quotes what it found, whole.
+const MAX_TOLD_BYTES: usize = 400;
+
+/// Cuts a text that grew with what came in.
+pub(crate) fn cut(mut text: String) -> String {
+    if text.len() > MAX_TOLD_BYTES {
+        let end = (0..=MAX_TOLD_BYTES).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or_default());
+        text.push('…');
+    }
+    text
+}
+
 /// How long to wait after a 503.
 const UNAVAILABLE_FOR: Duration = Duration::from_secs(2);
 
@@ -176,7 +189,7 @@ impl Problem {
     }
 
     pub(crate) fn at(kind: Kind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        let fault = Fault { pointer: pointer.into(), detail: detail.into() };
+        let fault = Fault { pointer: cut(pointer.into()), detail: cut(detail.into()) };
         let detail = format!("{} {}", fault.pointer, fault.detail).trim_start().to_owned();
         Self { faults: vec![fault], ..Self::new(kind, detail) }
     }
@@ -297,6 +310,13 @@ mod tests {
             assert!(index.contains(&format!("({name}.md) | {}", status.as_u16())), "{name}");
             assert_eq!(serde_json::to_value(kind).unwrap(), name);
         }
+    }
+
+    #[test]
+    fn what_came_in_is_not_told_at_length() {
+        let problem = Problem::at(Kind::MalformedBody, "/ü".repeat(1_000), "x".repeat(10_000));
+        assert!(problem.detail.len() < 1_000 && problem.detail.ends_with('…'), "{problem:?}");
+        assert_eq!(cut("kurz".to_owned()), "kurz");
     }
 
     #[test]

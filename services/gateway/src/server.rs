@@ -35,6 +35,8 @@ const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(10);
 /// The most header bytes that one HTTP/2 request may have.
 const HEADER_BYTES: u32 = 32 * 1_024;
+/// What is read ahead of an HTTP/1 request, headers and all.
+const BUFFER: usize = 64 * 1_024;
 /// What an HTTP/2 peer may send ahead: for one request, and for all on its connection.
 const STREAM_WINDOW: u32 = 256 * 1_024;
 const CONNECTION_WINDOW: u32 = 1_024 * 1_024;
@@ -86,7 +88,11 @@ impl Server {
                     Some(tls) => {
                         let hello =
                             tokio::time::timeout(server.limits.header_timeout, tls.accept(stream));
-                        match hello.await {
+                        let hello = tokio::select! {
+                            hello = hello => hello,
+                            () = shutdown.cancelled() => return,
+                        };
+                        match hello {
                             Ok(Ok(stream)) => server.connection(stream, router, shutdown).await,
                             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                             Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -109,7 +115,11 @@ impl Server {
     ) {
         let limits = &self.limits;
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(BUFFER);
         builder
             .http2()
             .timer(TokioTimer::new())

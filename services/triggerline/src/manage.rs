@@ -12,7 +12,7 @@ use triggerline_gateway::keys::{NewKey, Pepper, new_key};
 use triggerline_service::ConfigError;
 use triggerline_store::{ControlStore, CustomerChange, KeyCreation, KeyRotation, NewCustomer};
 use triggerline_types::{
-    Actor, ApiKey, Customer, CustomerId, RateLimit, Scope, format_instant, truncate_to_millis,
+    Actor, ApiKey, Customer, CustomerId, RateLimit, Scope, check_instant, format_instant,
 };
 
 use crate::cli::{Customers, Keys, OnStore, Output};
@@ -90,7 +90,7 @@ pub(crate) async fn keys(command: Keys) -> anyhow::Result<()> {
             let scopes = if scopes.is_empty() { Scope::OF_CUSTOMERS.to_vec() } else { scopes };
             let mut made =
                 new_key(&pepper, &config.gateway.key_environment, customer, name, scopes);
-            made.key.expires_at = expires_in.map(in_future);
+            made.key.expires_at = expires_in.map(in_future).transpose()?;
             made.key.rate_limit = rate_limit;
             let control = control(&config).await?;
             match control.create_api_key(&made.key, Actor::Operator).await? {
@@ -116,7 +116,7 @@ pub(crate) async fn keys(command: Keys) -> anyhow::Result<()> {
             let mut made = new_key(&pepper, env, customer, old.name, old.scopes);
             made.key.rate_limit = old.rate_limit;
             made.key.expires_at = old.expires_at;
-            let until = in_future(overlap);
+            let until = in_future(overlap)?;
             let rotated =
                 control.rotate_api_key(customer, key, &made.key, until, Actor::Operator).await?;
             match rotated {
@@ -170,8 +170,10 @@ async fn found(control: &dyn ControlStore, customer: CustomerId) -> anyhow::Resu
     found.with_context(|| format!("there is no customer {customer}")).map(drop)
 }
 
-fn in_future(duration: Duration) -> OffsetDateTime {
-    truncate_to_millis(OffsetDateTime::now_utc() + duration)
+fn in_future(duration: Duration) -> anyhow::Result<OffsetDateTime> {
+    let then = time::Duration::try_from(duration).ok();
+    let then = then.and_then(|duration| OffsetDateTime::now_utc().checked_add(duration));
+    then.and_then(check_instant).context("that is after the year 9999; leave it out for never")
 }
 
 fn show(on: &OnStore, made: &NewKey) {

@@ -29,6 +29,9 @@ use crate::batch::check_length;
 use crate::idempotency;
 use crate::problem::{Fault, Problem};
 
+/// How long a client may take to hear how its stream ended.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 pub(super) struct Door {
     shared: Arc<Shared>,
     draining: CancellationToken,
@@ -143,7 +146,8 @@ impl Events for Door {
         tokio::spawn(async move {
             let conversation = Conversation { shared, call, customer, draining, limit };
             if let Err(status) = conversation.hold(incoming, &answers).await {
-                let _ = answers.send(Err(status)).await;
+                // Who doesn't listen isn't waited for.
+                let _ = tokio::time::timeout(LAST_WORD, answers.send(Err(status))).await;
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))

@@ -31,6 +31,9 @@ use crate::http::{REQUEST_ID, request_id};
 /// The largest message: a batch's payloads, and the fields beside them.
 const MAX_MESSAGE_BYTES: usize = MAX_BATCH_BYTES + 1_000_000;
 
+/// The largest message to those who need no key.
+const MAX_OPEN_BYTES: usize = 16 * 1_024;
+
 /// `draining`: from then on the health service says NOT_SERVING and streams end.
 pub(crate) fn router(shared: Arc<Shared>, draining: CancellationToken) -> anyhow::Result<Router> {
     let door = events::Door::new(Arc::clone(&shared), draining.clone());
@@ -43,8 +46,10 @@ pub(crate) fn router(shared: Arc<Shared>, draining: CancellationToken) -> anyhow
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let (reflection, older) = (described().build_v1()?, described().build_v1alpha()?);
-    let health = HealthServer::new(health::Health::new(draining));
+    let reflection = described().build_v1()?.max_decoding_message_size(MAX_OPEN_BYTES);
+    let older = described().build_v1alpha()?.max_decoding_message_size(MAX_OPEN_BYTES);
+    let health =
+        HealthServer::new(health::Health::new(draining)).max_decoding_message_size(MAX_OPEN_BYTES);
     Ok(with_key
         .route_service("/grpc.health.v1.Health/{*method}", health)
         .route_service("/grpc.reflection.v1.ServerReflection/{*method}", reflection)

@@ -70,7 +70,10 @@ pub(super) async fn read(
         if first.len() + rest.len() + piece.len() > limit {
             return Err(too_large());
         }
-        let units = u32::try_from(piece.len().div_ceil(UNIT)).unwrap_or(u32::MAX);
+        // By the sum: many small pieces take no more room than a large one.
+        let needed = (first.len() + rest.len() + piece.len()).div_ceil(UNIT);
+        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let units = u32::try_from(needed.saturating_sub(held)).unwrap_or(u32::MAX);
         let more = Arc::clone(&shared.room).try_acquire_many_owned(units).map_err(|_| {
             Problem::new(Kind::Unavailable, "Too much is being received at the moment.")
         })?;

@@ -1,8 +1,8 @@
 //! `/v1/api-keys`: a customer's own keys, and `/v1/customers/{id}/api-keys`, the same for the
 //! installation's administrator.
 //!
-//! A key can only make keys that may do what it may itself. How often a key may ask is the
-//! administrator's to say.
+//! A key can only make keys that may do what it may itself, as often and as long at most. How often
+//! that is, is the administrator's to say.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,7 +176,16 @@ async fn make(
     customer: CustomerId,
     wanted: Wanted,
 ) -> Result<(StatusCode, Json<ApiKeyView>), Problem> {
-    let Wanted { name, scopes, expires_at, rate_limit } = wanted;
+    let Wanted { name, scopes, mut expires_at, mut rate_limit } = wanted;
+    let own = &asking.caller().key;
+    if !own.allows(Scope::Admin) {
+        // Nor does it outlive its maker, or ask more often than it was allowed to itself.
+        expires_at = match (expires_at, own.expires_at) {
+            (Some(asked), Some(own)) => Some(asked.min(own)),
+            (asked, own) => asked.or(own),
+        };
+        rate_limit = rate_limit.or(own.rate_limit);
+    }
     let env = &shared.settings.key_environment;
     let mut made = new_key(&shared.pepper, env, customer, name, scopes);
     made.key.expires_at = expires_at;

@@ -18,7 +18,7 @@ use super::{Id, List, read_json};
 use crate::Shared;
 use crate::asking::Asking;
 use crate::problem::{Fault, Kind, Problem};
-use crate::schemas::compile;
+use crate::schemas::{MAX_WORK, compile};
 
 /// Events that one call looks at for release.
 const RELEASED_AT_ONCE: usize = 1_000;
@@ -246,7 +246,7 @@ pub(super) async fn release(
 /// twice does nothing twice.
 async fn publish_again(shared: &Shared, customer: CustomerId, event: Event) -> Result<(), Problem> {
     let judge = shared.schemas.of(customer).await?;
-    let notice = judge.pass(&event.event_type, &event.payload)?;
+    let notice = judge.pass(&event.event_type, &event.payload, &mut MAX_WORK.clone())?;
     if let Some(notice) = notice.filter(|notice| notice.quarantined) {
         let detail = "The payload still breaks its schema; mend the schema first.";
         let faults: Vec<Fault> = notice.faults;

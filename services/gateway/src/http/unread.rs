@@ -16,10 +16,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, Version, header};
 use http_body::{Frame, SizeHint};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 
-/// What is read away, and how long that may take.
-const BYTES: usize = 64 * 1_024;
+/// What is read away, more than the largest body that anything takes, and how long that may take.
+/// (Whoever is cut off while they send may never read their answer.)
+const BYTES: u64 = 8 << 20;
 const TIME: Duration = Duration::from_secs(1);
 
 type Slot = Arc<Mutex<Option<Body>>>;
@@ -59,30 +60,51 @@ impl Drop for Watched {
     }
 }
 
+/// Whether the body came to its end.
+async fn discard(mut body: Body) -> bool {
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return false;
+        };
+        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if bytes > BYTES {
+            return false;
+        }
+    }
+    true
+}
+
 /// What will be left of a request's body.
-pub(super) struct Left(Option<Slot>);
+pub(super) struct Left {
+    slot: Option<Slot>,
+    expects: bool,
+}
 
 impl Left {
     /// Has the request's body watched, where it matters.
     pub(super) fn watch(request: &mut Request) -> Self {
         // HTTP/2 resets one stream, and goes on.
         if request.version() >= Version::HTTP_2 || request.body().is_end_stream() {
-            return Self(None);
+            return Self { slot: None, expects: false };
         }
+        let expects = request.headers().contains_key(header::EXPECT);
         let slot = Slot::default();
         let inner = std::mem::take(request.body_mut());
         *request.body_mut() = Body::new(Watched { inner, slot: Arc::clone(&slot) });
-        Self(Some(slot))
+        Self { slot: Some(slot), expects }
     }
 
     pub(super) async fn settle(self, response: &mut Response) {
         let left =
-            self.0.and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+            self.slot.and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
         let Some(left) = left else {
             return;
         };
-        let read = tokio::time::timeout(TIME, Limited::new(left, BYTES).collect());
-        if !matches!(read.await, Ok(Ok(_))) {
+        // Who asked whether to send (`Expect: 100-continue`) has sent nothing yet, and reading
+        // would say yes.
+        let worth_it = !self.expects && left.size_hint().lower() <= BYTES;
+        if !worth_it || !matches!(tokio::time::timeout(TIME, discard(left)).await, Ok(true)) {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }

@@ -17,7 +17,7 @@ use serde_json::Value;
 use triggerline_store::{ControlStore, StoreError};
 use triggerline_types::{CustomerId, EventType, Schema, SchemaMode};
 
-use crate::problem::{Fault, Kind, Problem};
+use crate::problem::{Fault, Kind, Problem, cut};
 
 /// The largest schema, in bytes.
 const MAX_SCHEMA_BYTES: usize = 64 * 1_024;
@@ -28,8 +28,8 @@ const MAX_PATTERN_BYTES: usize = 256 * 1_024;
 const MAX_FAULTS: usize = 20;
 /// Customers whose schemas are remembered at once.
 const CACHED_CUSTOMERS: u64 = 10_000;
-/// The most that one payload may cost: subschemas times values, about a second.
-const MAX_WORK: u64 = 100_000_000;
+/// The most that one request's payloads may cost: subschemas times values, about a second.
+pub(crate) const MAX_WORK: u64 = 100_000_000;
 /// More than this is not done in between on a thread that others wait for.
 const WORK_AT_ONCE: u64 = 200_000;
 /// What is kept of the reasons for a quarantine, about.
@@ -75,13 +75,16 @@ pub(crate) fn compile(document: &str) -> Result<Usable, Problem> {
 }
 
 /// What is wrong with a payload, in the words of its schema and without the payload's values.
-pub(crate) fn faults(schema: &Usable, payload: &[u8]) -> Vec<Fault> {
+///
+/// `budget`: what all payloads of the request may still cost.
+pub(crate) fn faults(schema: &Usable, payload: &[u8], budget: &mut u64) -> Vec<Fault> {
     let fault = |detail: String| vec![Fault { pointer: "/payload".to_owned(), detail }];
     // A value takes at least two bytes of JSON; nobody writes so densely.
     let work = schema.cost.saturating_mul(payload.len() as u64 / 4 + 1);
-    if work > MAX_WORK {
+    let Some(left) = budget.checked_sub(work) else {
         return fault("is too large for a schema that asks for so much".to_owned());
-    }
+    };
+    *budget = left;
     let judge = || {
         let payload: Value = match serde_json::from_slice(payload) {
             Ok(payload) => payload,
@@ -90,8 +93,8 @@ pub(crate) fn faults(schema: &Usable, payload: &[u8]) -> Vec<Fault> {
         };
         let errors = schema.validator.iter_errors(&payload).take(MAX_FAULTS);
         let faults = errors.map(|error| Fault {
-            pointer: format!("/payload{}", error.instance_path().as_str()),
-            detail: error.masked().to_string(),
+            pointer: cut(format!("/payload{}", error.instance_path().as_str())),
+            detail: cut(error.masked().to_string()),
         });
         faults.collect()
     };
@@ -216,11 +219,12 @@ impl Judge {
         &self,
         event_type: &EventType,
         payload: &[u8],
+        budget: &mut u64,
     ) -> Result<Option<Notice>, Problem> {
         let Some(Compiled { mode, schema }) = self.0.get(event_type) else {
             return Ok(None);
         };
-        let faults = faults(schema, payload);
+        let faults = faults(schema, payload, budget);
         if faults.is_empty() {
             return Ok(None);
         }
@@ -253,7 +257,7 @@ mod tests {
             (r#""SECRET""#, &["/payload"]),
             ("1e400", &["/payload"]),
         ] {
-            let faults = faults(&schema, payload.as_bytes());
+            let faults = faults(&schema, payload.as_bytes(), &mut MAX_WORK.clone());
             let mut found: Vec<&str> = faults.iter().map(|fault| &*fault.pointer).collect();
             found.sort_unstable();
             assert_eq!(found, pointers, "{payload}: {faults:?}");
