@@ -20,6 +20,8 @@ pub struct GatewayConfig {
     #[serde(deserialize_with = "duration::deserialize")]
     pub key_cache: Duration,
     #[serde(deserialize_with = "duration::deserialize")]
+    pub lame_duck: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
     pub drain: Duration,
     pub access_log: AccessLog,
     pub key_environment: String,

@@ -45,7 +45,7 @@ use keys::Pepper;
 use limits::Limiter;
 use publish::Publisher;
 use schemas::Schemas;
-use server::Server;
+use server::{End, Server};
 
 /// What a gateway stands on.
 pub struct Parts {
@@ -146,11 +146,11 @@ impl App {
         Ok(self.grpc.local_addr()?)
     }
 
-    /// Serves until `shutdown`; then takes no new connection, answers what it has begun and
-    /// waits for Kafka's last reports.
+    /// Serves until `shutdown`, and for `lame_duck` longer; then takes no new connection, answers
+    /// what it has begun and waits for Kafka's last reports.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { http, grpc, server, shared, producer } = self;
-        let drain = shared.settings.drain;
+        let (lame_duck, drain) = (shared.settings.lame_duck, shared.settings.drain);
         let following = {
             let (shared, shutdown) = (Arc::clone(&shared), shutdown.clone());
             tokio::spawn(async move { shared.auth.follow(shutdown).await })
@@ -158,14 +158,17 @@ impl App {
         let over_grpc = grpc::router(Arc::clone(&shared), shutdown.clone())?;
         let over_http = http::router(shared)?;
         let server = Arc::new(server);
+        let end = End { leaving: shutdown.clone(), closed: CancellationToken::new() };
         let answered = async {
             tokio::join!(
-                Arc::clone(&server).serve(http, over_http, shutdown.clone()),
-                Arc::clone(&server).serve(grpc, over_grpc, shutdown.clone()),
+                Arc::clone(&server).serve(http, over_http, end.clone()),
+                Arc::clone(&server).serve(grpc, over_grpc, end.clone()),
             );
         };
         let bounded = async {
             shutdown.cancelled().await;
+            tokio::time::sleep(lame_duck).await;
+            end.closed.cancel();
             tokio::time::sleep(drain).await;
         };
         tokio::select! {

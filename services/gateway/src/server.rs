@@ -1,16 +1,20 @@
 //! Connections: accepted, bounded in number, in time and in what HTTP/2 may ask for, over TLS
 //! where it is set up, and ended gracefully. Both doors are served by it.
+//!
+//! The end has two steps ([`End`]), because whoever sends can't know of it: first clients are
+//! asked to go (`Connection: close` on each answer) while the port is still open and load
+//! balancers are told; then the port is closed, and with it whatever is idle by then.
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,7 +23,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +44,19 @@ const BUFFER: usize = 64 * 1_024;
 /// What an HTTP/2 peer may send ahead: for one request, and for all on its connection.
 const STREAM_WINDOW: u32 = 256 * 1_024;
 const CONNECTION_WINDOW: u32 = 1_024 * 1_024;
+/// When the port closes: how long a new connection may take to ask, and how long it may take to
+/// come out of the kernel's queue. Its client believes that it has been accepted.
+const FIRST_WORD: Duration = Duration::from_secs(1);
+const QUEUED: Duration = Duration::from_millis(20);
+
+/// How serving ends.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    /// From then on clients are asked to go.
+    pub(crate) leaving: CancellationToken,
+    /// From then on the port is closed, and connections when they are idle.
+    pub(crate) closed: CancellationToken,
+}
 
 pub(crate) struct Server {
     limits: LimitsConfig,
@@ -52,14 +69,8 @@ impl Server {
         Ok(Self { limits, tls })
     }
 
-    /// Serves `router` until `shutdown`; then takes no new connection and returns when every
-    /// request that has begun is answered.
-    pub(crate) async fn serve(
-        self: Arc<Self>,
-        listener: TcpListener,
-        router: Router,
-        shutdown: CancellationToken,
-    ) {
+    /// Serves `router` until the end; returns when every request that has begun is answered.
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, router: Router, end: End) {
         let connections = TaskTracker::new();
         let room = Arc::new(Semaphore::new(self.limits.connections));
         loop {
@@ -68,37 +79,28 @@ impl Server {
                 let place = Arc::clone(&room).acquire_owned().await.ok();
                 (place, listener.accept().await)
             };
-            let (place, accepted) = tokio::select! {
-                () = shutdown.cancelled() => break,
-                accepted = accepted => accepted,
+            let (place, accepted) = if end.closed.is_cancelled() {
+                match tokio::time::timeout(QUEUED, accepted).await {
+                    Ok(accepted) => accepted,
+                    Err(_) => break,
+                }
+            } else {
+                tokio::select! {
+                    () = end.closed.cancelled() => continue,
+                    accepted = accepted => accepted,
+                }
             };
-            let (stream, _) = match accepted {
-                Ok(accepted) => accepted,
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(BREATH).await;
                     continue;
                 }
             };
-            let _ = stream.set_nodelay(true);
-            let (server, router, shutdown) = (Arc::clone(&self), router.clone(), shutdown.clone());
+            let (server, router, end) = (Arc::clone(&self), router.clone(), end.clone());
             connections.spawn(async move {
-                match &server.tls {
-                    None => server.connection(stream, router, shutdown).await,
-                    Some(tls) => {
-                        let hello =
-                            tokio::time::timeout(server.limits.header_timeout, tls.accept(stream));
-                        let hello = tokio::select! {
-                            hello = hello => hello,
-                            () = shutdown.cancelled() => return,
-                        };
-                        match hello {
-                            Ok(Ok(stream)) => server.connection(stream, router, shutdown).await,
-                            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                            Err(_) => tracing::debug!("a TLS handshake took too long"),
-                        }
-                    }
-                }
+                server.greet(stream, router, end).await;
                 drop(place);
             });
         }
@@ -107,11 +109,32 @@ impl Server {
         connections.wait().await;
     }
 
+    async fn greet(&self, stream: TcpStream, router: Router, end: End) {
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            return self.connection(stream, router, end).await;
+        };
+        let patience = async {
+            tokio::select! {
+                () = tokio::time::sleep(self.limits.header_timeout) => {}
+                () = soon_after(&end.closed) => {}
+            }
+        };
+        let hello = tokio::select! {
+            hello = tls.accept(stream) => hello,
+            () = patience => return tracing::debug!("a TLS handshake took too long"),
+        };
+        match hello {
+            Ok(stream) => self.connection(stream, router, end).await,
+            Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+        }
+    }
+
     async fn connection(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         router: Router,
-        shutdown: CancellationToken,
+        end: End,
     ) {
         let limits = &self.limits;
         let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -129,28 +152,47 @@ impl Server {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG);
-        let asked = Arc::new(AtomicBool::new(false));
+        // Cancelled by the first request.
+        let asked = CancellationToken::new();
         let service = service_fn(|request: Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
+            if !asked.is_cancelled() {
+                asked.cancel();
+            }
+            let version = request.version();
             let answer = router.clone().oneshot(request.map(Body::new));
-            async { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+            let leaving = end.leaving.clone();
+            async move {
+                let mut answer = answer.await.unwrap_or_else(|never| match never {});
+                if version <= Version::HTTP_11 && leaving.is_cancelled() {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         // hyper's own time-out begins when it knows which HTTP it is: who sends nothing, or half
         // of a preface, is dropped here.
         let mut silence = pin!(tokio::time::sleep(limits.header_timeout));
-        let mut watched = true;
-        let mut stopping = false;
+        // An HTTP/2 peer is told by a frame. To close an HTTP/1.1 connection is to break off a
+        // request that may be on its way; not so when it has been silent since `leaving`.
+        let mut closing = pin!(async {
+            end.closed.cancelled().await;
+            tokio::select! {
+                () = asked.cancelled() => {}
+                () = soon_after(&end.closed) => {}
+            }
+        });
+        let (mut watched, mut stopping) = (true, false);
         let ended = loop {
             tokio::select! {
                 ended = connection.as_mut() => break ended,
                 () = silence.as_mut(), if watched => {
-                    if !asked.load(Ordering::Relaxed) {
+                    if !asked.is_cancelled() {
                         return;
                     }
                     watched = false;
                 }
-                () = shutdown.cancelled(), if !stopping => {
+                () = closing.as_mut(), if !stopping => {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
                 }
@@ -160,6 +202,11 @@ impl Server {
             tracing::debug!(error, "a connection broke off");
         }
     }
+}
+
+async fn soon_after(closed: &CancellationToken) {
+    closed.cancelled().await;
+    tokio::time::sleep(FIRST_WORD).await;
 }
 
 fn acceptor(config: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
