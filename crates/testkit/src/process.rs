@@ -96,9 +96,14 @@ impl Process {
         self.ended().await
     }
 
+    /// Its process id.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        self.child.id().context("it has ended already")
+    }
+
     /// Sends a signal by its name: STOP, CONT.
     pub fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let id = self.child.id().context("it has ended already")?;
+        let id = self.id()?;
         // Neither std nor tokio sends any signal but SIGKILL.
         let sent =
             std::process::Command::new("kill").args(["-s", name, &id.to_string()]).status()?;

@@ -1,0 +1,62 @@
+//! Speed, as ratios: ours and a reference take turns in one run on one machine, and every claim
+//! in the README comes from here (bench/README.md). Absolute figures mean nothing elsewhere.
+//!
+//! The cast: [`load`] sends requests, [`cpu`] asks the kernel what a process used, [`report`]
+//! holds rounds against each other. A benchmark each: [`gateway`] (with a peer, with a bare echo,
+//! at a fixed rate), [`producer`].
+#![allow(clippy::print_stdout, reason = "a command-line tool: printing is how it answers")]
+#![allow(clippy::cast_precision_loss, reason = "figures are for people")]
+
+mod cpu;
+mod gateway;
+mod load;
+mod producer;
+mod report;
+
+use clap::{Parser, Subcommand};
+
+/// Measures Triggerline against references, in the same run on the same machine.
+///
+/// Needs the real parts (`cargo xtask services up`, then the variables of target/services.env)
+/// and a release build of `triggerline`, named by TRIGGERLINE_BIN.
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Cli {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// P2: requests a second and latency, against fastify + kafkajs on the same Kafka
+    Gateway(gateway::Options),
+    /// P3: processor time a request, against a bare axum server that answers 202
+    Cpu(gateway::Options),
+    /// Latency at a fixed rate of requests, whether or not answers come
+    Open(gateway::Options),
+    /// P4: records a second and processor time, against rdkafka's FutureProducer
+    Producer(producer::Options),
+    /// The reference of `cpu`, as a server
+    #[command(hide = true)]
+    Echo,
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let runtime = match &cli.benchmark {
+        // The load takes as little of the machine as it can.
+        Benchmark::Gateway(_) | Benchmark::Cpu(_) | Benchmark::Open(_) => {
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?
+        }
+        Benchmark::Producer(_) | Benchmark::Echo => tokio::runtime::Runtime::new()?,
+    };
+    runtime.block_on(async {
+        match &cli.benchmark {
+            Benchmark::Gateway(options) => gateway::against_peer(options).await,
+            Benchmark::Cpu(options) => gateway::against_echo(options).await,
+            Benchmark::Open(options) => gateway::open(options).await,
+            Benchmark::Producer(options) => producer::run(options).await,
+            Benchmark::Echo => gateway::echo().await,
+        }
+    })
+}
