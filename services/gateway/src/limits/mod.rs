@@ -148,11 +148,8 @@ impl Limiter {
         if let Some(judged) = judge() {
             return judged;
         }
-        let (limit, ask) = {
-            let mut state = share.state();
-            (state.limit, state.ask(cost, Instant::now()))
-        };
-        let grant = self.ask(share.key, limit, ask.want).await;
+        let ask = share.state().ask(cost, Instant::now());
+        let grant = self.ask(share.key, ask.limit, ask.want).await;
         share.state().answered(ask, &grant, cost, Instant::now())
     }
 

@@ -12,6 +12,9 @@ use super::{Cost, Exceeded, Standing};
 const LARGEST_CHUNK: u32 = 20;
 /// Of the window, how long permits last that were taken in advance: a hundredth.
 pub(super) const LEASE: u32 = 100;
+/// How long a refusal is remembered at most. Where it turns out wrong (a window that Redis lost, a
+/// clock that moved), it is not wrong for long.
+const REMEMBERED: Duration = Duration::from_secs(1);
 
 /// The permits, and what is known of the window.
 pub(super) struct State {
@@ -24,13 +27,24 @@ pub(super) struct State {
     /// What the cache had left after the last grant.
     left: u32,
     reset: Instant,
-    /// Until then the cache has not got this many.
-    refused: Option<(u32, Instant)>,
+    refused: Option<Refused>,
 }
 
-/// What the cache is asked for.
+/// The cache has not got so many.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    missing: u32,
+    /// When it said that it will have.
+    due: Instant,
+    /// Until when it is not asked again.
+    until: Instant,
+}
+
+/// What the cache is asked for, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ask {
+    pub(super) limit: RateLimit,
+    at: Instant,
     pub(super) want: Want,
     /// Permits of the share that wait for the answer with the request.
     aside: u32,
@@ -65,12 +79,8 @@ impl State {
             return Some(Ok(self.standing(now)));
         }
         let missing = cost.now - self.permits;
-        match self.refused {
-            Some((refused, until)) if missing >= refused && now < until => {
-                Some(Err(self.exceeded(cost, until - now, now)))
-            }
-            _ => None,
-        }
+        let refused = self.refused.filter(|known| missing >= known.missing && now < known.until)?;
+        Some(Err(self.exceeded(cost, refused.due - now, now)))
     }
 
     /// What to ask the cache for, where [`Self::judge`] couldn't say.
@@ -81,13 +91,14 @@ impl State {
     pub(super) fn ask(&mut self, cost: Cost, now: Instant) -> Ask {
         if cost.now > 1 {
             let aside = std::mem::take(&mut self.permits);
-            return Ask { want: Want::All(cost.now.saturating_sub(aside)), aside };
+            let want = Want::All(cost.now.saturating_sub(aside));
+            return Ask { limit: self.limit, at: now, want, aside };
         }
         if now < self.lapse {
             let largest = (self.limit.quota() / LARGEST_CHUNK).max(1);
             self.chunk = (self.chunk * 2).min(largest);
         }
-        Ask { want: Want::UpTo(self.chunk), aside: 0 }
+        Ask { limit: self.limit, at: now, want: Want::UpTo(self.chunk), aside: 0 }
     }
 
     /// Takes in what the cache granted. Nobody else has asked meanwhile, so the share was empty.
@@ -98,22 +109,34 @@ impl State {
         cost: Cost,
         now: Instant,
     ) -> Result<Standing, Exceeded> {
+        let permits = ask.aside.saturating_add(grant.granted);
+        let rest = permits.checked_sub(cost.now);
+        let retry_after = grant.retry_after.max(Duration::from_millis(1));
+        if self.limit != ask.limit {
+            // It was changed meanwhile. What the old one granted is no more than the request's.
+            let standing =
+                Standing { limit: ask.limit, remaining: grant.remaining, reset: grant.reset };
+            return rest.map(|_| standing).ok_or(Exceeded { standing, retry_after, cost });
+        }
         self.left = grant.remaining;
         self.reset = now + grant.reset;
-        let permits = ask.aside.saturating_add(grant.granted);
-        if let Some(rest) = permits.checked_sub(cost.now) {
+        if let Some(rest) = rest {
             self.permits = rest;
             // A batch leaves nothing that could lapse.
             if cost.now == 1 {
-                self.lapse = now + self.limit.window() / LEASE;
+                // The cache granted them at some time since it was asked.
+                self.lapse = ask.at + self.limit.window() / LEASE;
             }
             self.refused = None;
             return Ok(self.standing(now));
         }
         // Those that were put aside lapse when they would have.
         self.permits = permits;
-        let retry_after = grant.retry_after.max(Duration::from_millis(1));
-        self.refused = Some((cost.now - permits, now + retry_after));
+        self.refused = Some(Refused {
+            missing: cost.now - permits,
+            due: now + retry_after,
+            until: now + retry_after.min(REMEMBERED),
+        });
         Err(self.exceeded(cost, retry_after, now))
     }
 
@@ -191,7 +214,7 @@ mod tests {
         granted(&mut state, 1, 3, now);
         let wait = Duration::from_millis(300);
         let ask = state.ask(of(5), now);
-        assert_eq!(ask, Ask { want: Want::All(3), aside: 2 });
+        assert_eq!((ask.want, ask.aside), (Want::All(3), 2));
         let exceeded = state.answered(ask, &grant(0, 0, wait), of(5), now).unwrap_err();
         assert_eq!((exceeded.retry_after, exceeded.standing.remaining), (wait, 2));
         let soon = now + Duration::from_millis(5);
@@ -200,6 +223,63 @@ mod tests {
         assert!(state.judge(of(2), soon).unwrap().is_ok(), "what was put aside is given back");
         assert_eq!(state.judge(of(1), soon), None, "less may be there");
         assert_eq!(state.judge(of(5), now + wait), None);
+    }
+
+    /// In milliseconds: what the cache said, when the next comes, and what it is told.
+    #[test]
+    fn a_refusal_is_not_remembered_for_long() {
+        for (wait, after, told) in [
+            (300, 299, Some(1)),
+            (300, 300, None),
+            (60_000, 999, Some(59_001)),
+            (60_000, 1_000, None),
+            (0, 0, Some(1)),
+            (0, 1, None),
+        ] {
+            let now = Instant::now();
+            let mut state = State::new(limit("10/1m"), now);
+            let ask = state.ask(of(1), now);
+            let refusal = grant(0, 0, Duration::from_millis(wait));
+            state.answered(ask, &refusal, of(1), now).unwrap_err();
+            let judged = state.judge(of(1), now + Duration::from_millis(after));
+            let told = told.map(Duration::from_millis);
+            assert_eq!(
+                judged.map(|judged| judged.unwrap_err().retry_after),
+                told,
+                "{wait} {after}"
+            );
+        }
+    }
+
+    /// In milliseconds, with a lease of 100: when the answer came, and when the next request.
+    #[test]
+    fn permits_lapse_from_when_the_cache_was_asked() {
+        for (answered, next, left) in
+            [(0, 99, true), (0, 100, false), (80, 99, true), (80, 100, false), (150, 150, false)]
+        {
+            let start = Instant::now();
+            let at = |millis| start + Duration::from_millis(millis);
+            let mut state = State::new(limit("1000/10s"), start);
+            let ask = state.ask(of(1), at(0));
+            let answer = state.answered(ask, &grant(5, 0, Duration::ZERO), of(1), at(answered));
+            assert!(answer.is_ok(), "the request itself waited for it");
+            assert_eq!(state.judge(of(1), at(next)).is_some(), left, "{answered} {next}");
+        }
+    }
+
+    #[test]
+    fn an_answer_about_another_limit_is_the_requests_alone() {
+        let (now, other) = (Instant::now(), limit("20/1m"));
+        for (cost, granted, passes) in [(1, 5, true), (1, 0, false), (7, 7, true), (7, 0, false)] {
+            let ask = State::new(limit("10/1s"), now).ask(of(cost), now);
+            let mut state = State::new(other, now);
+            let wait = Duration::from_secs(u64::from(granted == 0));
+            let answer = state.answered(ask, &grant(granted, 0, wait), of(cost), now);
+            assert_eq!(answer.is_ok(), passes, "{cost} {granted}");
+            let standing = state.standing(now);
+            assert_eq!((state.permits, standing.remaining, standing.limit), (0, 20, other));
+            assert_eq!(state.judge(of(cost), now), None, "nothing is remembered");
+        }
     }
 
     #[test]
