@@ -215,6 +215,7 @@ mod tests {
         let wait = Duration::from_millis(300);
         let ask = state.ask(of(5), now);
         assert_eq!((ask.want, ask.aside), (Want::All(3), 2));
+        assert_eq!(state.judge(of(1), now), None, "nobody takes what waits for the answer");
         let exceeded = state.answered(ask, &grant(0, 0, wait), of(5), now).unwrap_err();
         assert_eq!((exceeded.retry_after, exceeded.standing.remaining), (wait, 2));
         let soon = now + Duration::from_millis(5);
