@@ -96,6 +96,11 @@ async fn a_key_does_what_its_scopes_say_and_makes_no_mightier_one() -> anyhow::R
     }
     let mine = json!({"name": "x", "scopes": ["keys:read"], "rate_limit": "9/1s"}).to_string();
     narrow.post("/v1/api-keys", mine).await?.expect(StatusCode::FORBIDDEN)?;
+    let listed = client.get("/v1/api-keys").await?.expect(StatusCode::OK)?;
+    let mightier = format!("/v1/api-keys/{}", text(&listed["data"][0], "id"));
+    narrow.delete(&mightier).await?.expect(StatusCode::FORBIDDEN)?;
+    narrow.post(&format!("{mightier}/rotate"), "").await?.expect(StatusCode::FORBIDDEN)?;
+    client.get(&mightier).await?.expect(StatusCode::OK)?;
 
     let soon = (time::OffsetDateTime::now_utc() + Duration::from_secs(2)).unix_timestamp() + 1;
     let soon = time::OffsetDateTime::from_unix_timestamp(soon)?;

@@ -151,7 +151,8 @@ impl Admitted {
 
     /// Adds what makes the event this one and no other: what its producer said of it, whichever
     /// door it came by, but not the trace context, which a retry may have anew. Each part is
-    /// preceded by its length, so that no two events add up to the same bytes.
+    /// preceded by its length, and the extensions by their number, so that no two lists of events
+    /// add up to the same bytes.
     pub(crate) fn fingerprint(&self, hash: &mut Sha256) {
         let mut part = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_be_bytes());
@@ -163,9 +164,15 @@ impl Admitted {
         let occurred_at = self.occurred_at.map(|at| millis(at).to_be_bytes());
         part(occurred_at.as_ref().map_or(&[], |bytes| &bytes[..]));
         part(&self.payload);
-        for (name, value) in &self.extensions {
-            part(name.as_bytes());
-            part(value.as_bytes());
+        if self.extensions.is_empty() {
+            return;
+        }
+        // Where another event would go on, it began with 0 or 1 ([`crate::idempotency`]).
+        hash.update([2]);
+        hash.update((self.extensions.len() as u64).to_be_bytes());
+        for text in self.extensions.iter().flat_map(<[&String; 2]>::from) {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
         }
     }
 }

@@ -8,7 +8,7 @@ use triggerline_types::{CustomerId, Scope};
 
 use crate::Shared;
 use crate::auth::Caller;
-use crate::limits::Standing;
+use crate::limits::{Cost, Standing};
 use crate::problem::Problem;
 
 /// Whoever asks, and where their limit stands.
@@ -30,11 +30,11 @@ impl Asking {
     pub(crate) async fn identify(shared: &Shared, headers: &HeaderMap) -> Result<Self, Refusal> {
         let caller = shared.auth.check(headers).await;
         let caller = caller.map_err(|problem| Refusal { problem, standing: None })?;
-        match shared.limiter.take(&caller.share, 1).await {
+        match shared.limiter.take(&caller.share, Cost::ONE).await {
             Ok(standing) => Ok(Self { caller, standing: Arc::new(Mutex::new(standing)) }),
             Err(exceeded) => {
                 let standing = Some(exceeded.standing);
-                Err(Refusal { problem: exceeded.problem(1), standing })
+                Err(Refusal { problem: exceeded.problem(), standing })
             }
         }
     }
@@ -49,16 +49,24 @@ impl Asking {
         &self.caller
     }
 
-    /// Counts `more` than the one that each request is.
-    pub(crate) async fn take(&self, shared: &Shared, more: usize) -> Result<(), Problem> {
-        if more == 0 {
+    /// Counts one event more than the one that each request is.
+    pub(crate) async fn take_one(&self, shared: &Shared) -> Result<(), Problem> {
+        self.take(shared, Cost::ONE).await
+    }
+
+    /// Counts the events of a batch, of which the request itself has counted as the first.
+    pub(crate) async fn take_batch(&self, shared: &Shared, events: usize) -> Result<(), Problem> {
+        if events <= 1 {
             return Ok(());
         }
-        let more = u32::try_from(more).unwrap_or(u32::MAX);
-        let taken = shared.limiter.take(&self.caller.share, more).await;
+        self.take(shared, Cost::rest_of(events)).await
+    }
+
+    async fn take(&self, shared: &Shared, cost: Cost) -> Result<(), Problem> {
+        let taken = shared.limiter.take(&self.caller.share, cost).await;
         let (standing, result) = match taken {
             Ok(standing) => (standing, Ok(())),
-            Err(exceeded) => (exceeded.standing, Err(exceeded.problem(more))),
+            Err(exceeded) => (exceeded.standing, Err(exceeded.problem())),
         };
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
         result

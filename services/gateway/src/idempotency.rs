@@ -53,7 +53,8 @@ fn invalid(told: &str) -> Problem {
     Problem::parameter("Idempotency-Key", told)
 }
 
-/// What makes a request this one: all of its events, good and bad, in their order.
+/// What makes a request this one: all of its events, good and bad, in their order. Of a bad one,
+/// what is wrong and where; not in which words, which may be others in the next release.
 pub(crate) fn fingerprint(items: &[Result<Admitted, Problem>]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update((items.len() as u64).to_be_bytes());
@@ -65,8 +66,14 @@ pub(crate) fn fingerprint(items: &[Result<Admitted, Problem>]) -> [u8; 32] {
             }
             Err(problem) => {
                 hash.update([1]);
-                hash.update((problem.detail.len() as u64).to_be_bytes());
-                hash.update(&problem.detail);
+                let mut part = |text: &str| {
+                    hash.update((text.len() as u64).to_be_bytes());
+                    hash.update(text);
+                };
+                part(problem.kind.row().name);
+                problem.faults.iter().for_each(|fault| part(&fault.pointer));
+                // Ends the places, of which none is so long.
+                hash.update(u64::MAX.to_be_bytes());
             }
         }
     }
@@ -119,9 +126,12 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use triggerline_types::parse_instant;
 
     use super::*;
+    use crate::admit::Draft;
 
     #[test]
     fn a_key_is_read_with_and_without_quotes() {
@@ -143,6 +153,82 @@ mod tests {
         assert_eq!(from_headers(&headers), Ok(Some("a".to_owned())));
         headers.append(HEADER, "b".parse().unwrap());
         assert!(from_headers(&headers).is_err());
+    }
+
+    fn good(payload: &'static [u8], extensions: &[(&str, &str)]) -> Result<Admitted, Problem> {
+        let extensions: BTreeMap<String, String> =
+            extensions.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let draft = Draft {
+            event_type: "a".to_owned(),
+            source: None,
+            subject: None,
+            occurred_at: None,
+            extensions,
+            traceparent: None,
+            payload: Bytes::from_static(payload),
+        };
+        draft.admit()
+    }
+
+    #[test]
+    fn a_fingerprint_tells_requests_apart_and_not_their_wording() {
+        let bad = |kind, pointer: &str, detail: &str| Err(Problem::at(kind, pointer, detail));
+        let items = |items: &[&Result<Admitted, Problem>]| -> [u8; 32] {
+            fingerprint(&items.iter().map(|item| (*item).clone()).collect::<Vec<_>>())
+        };
+        let plain = good(b"1", &[]);
+        let more = good(b"1", &[("k", "v")]);
+        let (here, there) = (
+            bad(Kind::InvalidField, "/event_type", "is wrong"),
+            bad(Kind::InvalidField, "/source", "is wrong"),
+        );
+        let other = bad(Kind::MalformedBody, "/event_type", "is wrong");
+        let two = Problem {
+            faults: [&here, &there]
+                .into_iter()
+                .flat_map(|item| item.clone().unwrap_err().faults)
+                .collect(),
+            ..Problem::new(Kind::InvalidField, "")
+        };
+        let all = [
+            items(&[&plain]),
+            items(&[&more]),
+            items(&[&plain, &plain]),
+            items(&[&plain, &more]),
+            items(&[&more, &plain]),
+            items(&[&good(b"1", &[("k", "v"), ("l", "")])]),
+            items(&[&good(b"1", &[("kv", "")])]),
+            items(&[&here]),
+            items(&[&there]),
+            items(&[&other]),
+            items(&[&here, &there]),
+            items(&[&Err(two)]),
+            items(&[&plain, &here]),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one), "{index}");
+        }
+        let reworded = bad(Kind::InvalidField, "/event_type", "could be better");
+        assert_eq!(items(&[&reworded]), items(&[&here]));
+    }
+
+    /// An event's extensions, followed by another event, are not one event with more of them:
+    /// what is hashed can be read in one way only.
+    #[test]
+    fn extensions_have_an_end() {
+        let bytes = |extensions: &[(&str, &str)]| {
+            let mut hash = Sha256::new();
+            good(b"1", extensions).unwrap().fingerprint(&mut hash);
+            // As if what follows was one more name and value.
+            if extensions.len() == 1 {
+                for part in ["l", "w"] {
+                    hash.update((part.len() as u64).to_be_bytes());
+                    hash.update(part);
+                }
+            }
+            hash.finalize()
+        };
+        assert_ne!(bytes(&[("k", "v")]), bytes(&[("k", "v"), ("l", "w")]));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! API keys: how they look, how they are made, and what is kept of them. Pure but for the
-//! random bits.
+//! API keys: how they look, how they are made, what is kept of them, and what one may do to
+//! another. Pure but for the random bits.
 //!
 //! A key is `tl_<env>_<33 characters><6 characters>`: 192 random bits in base 62, and the
 //! CRC-32 of everything before it in base 62, so that a mistyped key is told from an unknown
@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::RngExt as _;
 use sha2::Sha256;
 use time::OffsetDateTime;
-use triggerline_types::{ApiKey, ApiKeyId, CustomerId, Scope, truncate_to_millis};
+use triggerline_types::{ApiKey, ApiKeyId, CustomerId, RateLimit, Scope, truncate_to_millis};
 
 const RANDOM_DIGITS: usize = 33;
 const CHECK_DIGITS: usize = 6;
@@ -61,6 +61,35 @@ pub fn new_key(
         last_used_at: None,
     };
     NewKey { text, key }
+}
+
+/// A scope that `target` has and `own` lacks. Who lacks one can neither make such a key nor take
+/// it away.
+pub(crate) fn scope_beyond(own: &ApiKey, target: &ApiKey) -> Option<Scope> {
+    target.scopes.iter().copied().find(|scope| !own.allows(*scope))
+}
+
+/// The earlier of two ends; `None` is never.
+pub(crate) fn earlier(
+    one: Option<OffsetDateTime>,
+    other: Option<OffsetDateTime>,
+) -> Option<OffsetDateTime> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The lower of two keys' own limits; `None` is the customer's. Lower is what allows less in the
+/// long run, or else less at once.
+pub(crate) fn lower(
+    one: Option<RateLimit>,
+    other: Option<RateLimit>,
+    customers: RateLimit,
+) -> Option<RateLimit> {
+    let (a, b) = (one.unwrap_or(customers), other.unwrap_or(customers));
+    let over = |limit: RateLimit, by: RateLimit| u128::from(limit.quota()) * by.window().as_nanos();
+    if (over(b, a), b.quota()) < (over(a, b), a.quota()) { other } else { one }
 }
 
 /// Whether `text` has the form of a key and its check digits are right.
@@ -144,5 +173,53 @@ mod tests {
         assert_ne!(pepper.hash("a"), other.hash("a"));
         assert_ne!(pepper.hash("a"), pepper.mac("cursor", b"a"));
         assert!(Pepper::new("short").is_none());
+    }
+
+    #[test]
+    fn a_key_reaches_no_mightier_one() {
+        use Scope::{Admin, EventsWrite, KeysRead, KeysWrite};
+        let pepper = Pepper::new("0123456789abcdef").unwrap();
+        let key = |scopes: &[Scope]| {
+            new_key(&pepper, "test", CustomerId::new(), "k".to_owned(), scopes.to_vec()).key
+        };
+        for (own, target, beyond) in [
+            (&[KeysWrite][..], &[KeysWrite][..], None),
+            (&[KeysWrite, EventsWrite], &[EventsWrite], None),
+            (&[KeysWrite], &[KeysWrite, EventsWrite], Some(EventsWrite)),
+            (&[KeysWrite, EventsWrite], &[Admin], Some(Admin)),
+            (&[KeysWrite, Admin], &[KeysRead, Admin], Some(KeysRead)),
+        ] {
+            assert_eq!(scope_beyond(&key(own), &key(target)), beyond, "{own:?} {target:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_ends_and_limits_the_tighter_one_counts() {
+        let at = |seconds| OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+        for (one, other, expected) in [
+            (None, None, None),
+            (Some(1), None, Some(1)),
+            (None, Some(1), Some(1)),
+            (Some(1), Some(2), Some(1)),
+            (Some(2), Some(1), Some(1)),
+        ] {
+            assert_eq!(earlier(one.map(at), other.map(at)), expected.map(at));
+        }
+        // The customer's is 600/1m.
+        for (one, other, expected) in [
+            (None, None, None),
+            (Some("9/1s"), None, Some("9/1s")),
+            (None, Some("9/1s"), Some("9/1s")),
+            (Some("11/1s"), None, None),
+            (None, Some("11/1s"), None),
+            (Some("10/1s"), None, Some("10/1s")),
+            (Some("600/1h"), Some("9/1s"), Some("600/1h")),
+            (Some("9/1s"), Some("600/1h"), Some("600/1h")),
+            (Some("4000000000/1s"), Some("1/1d"), Some("1/1d")),
+        ] {
+            let limit = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+            let lower = lower(limit(one), limit(other), "600/1m".parse().unwrap());
+            assert_eq!(lower, limit(expected), "{one:?} {other:?}");
+        }
     }
 }

@@ -44,7 +44,8 @@ pub trait Cache: Send + Sync + 'static {
     /// and *settled* once it has an answer. A running one whose lease is over is as good as
     /// free. The claim that comes back [`Reservation::Ours`] holds the key under its token
     /// until its lease ends and then until another claim takes it over. A claim with the token
-    /// that holds the key is the same claim, asked again: it begins a new lease.
+    /// that holds the key is the same claim, asked again: it begins a new lease. A lease that
+    /// would last longer than it was made for is over too: the clock was set back.
     ///
     /// `lease` should be longer than the work takes and much shorter than `keep`.
     async fn reserve(&self, claim: &Claim) -> Result<Reservation, StoreError>;

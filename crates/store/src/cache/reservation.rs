@@ -4,7 +4,7 @@
 //! somebody is at work on it. The scripts in `redis/` do the same inside of Redis, with its
 //! clock.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use time::OffsetDateTime;
@@ -25,7 +25,7 @@ pub(super) struct Entry {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    Running { token: Uuid, until: Instant },
+    Running { token: Uuid, from: Instant, lease: Duration },
     Free,
     Settled { token: Uuid, answer: Bytes },
 }
@@ -51,13 +51,13 @@ impl Entry {
             State::Settled { answer, .. } => {
                 Reservation::Settled { event_id: entry.event_id, answer: answer.clone() }
             }
-            State::Running { token, until } if *token != claim.token && now < *until => {
-                Reservation::Running { retry_after: *until - now }
+            State::Running { token, from, lease } if *token != claim.token => {
+                match left(*from, *lease, now) {
+                    Some(retry_after) => Reservation::Running { retry_after },
+                    None => entry.take_over(claim, now),
+                }
             }
-            State::Running { .. } | State::Free => {
-                entry.state = State::running(claim, now);
-                entry.ours()
-            }
+            State::Running { .. } | State::Free => entry.take_over(claim, now),
         };
         (entry, reservation)
     }
@@ -96,6 +96,11 @@ impl Entry {
         }
     }
 
+    fn take_over(&mut self, claim: &Claim, now: Instant) -> Reservation {
+        self.state = State::running(claim, now);
+        self.ours()
+    }
+
     fn ours(&self) -> Reservation {
         Reservation::Ours { event_id: self.event_id, received_at: self.received_at }
     }
@@ -103,8 +108,15 @@ impl Entry {
 
 impl State {
     fn running(claim: &Claim, now: Instant) -> Self {
-        Self::Running { token: claim.token, until: now + claim.lease }
+        Self::Running { token: claim.token, from: now, lease: claim.lease }
     }
+}
+
+/// What is left of a lease. Nothing where it is to begin yet: the clock was set back, and nobody
+/// waits for it to catch up.
+fn left(from: Instant, lease: Duration, now: Instant) -> Option<Duration> {
+    let left = (from + lease).checked_duration_since(now)?;
+    (!left.is_zero() && left <= lease).then_some(left)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,7 +192,7 @@ mod tests {
             assert_eq!(reservation, expected, "{name}");
             assert_eq!(after.ends, start + KEEP, "{name}: kept from the first claim on");
             if reservation == own {
-                assert_eq!(after.state, State::Running { token, until: at + LEASE }, "{name}");
+                assert_eq!(after.state, State::Running { token, from: at, lease: LEASE }, "{name}");
             } else {
                 assert_eq!(&after, entry, "{name}: unchanged");
             }
@@ -190,6 +202,23 @@ mod tests {
         for entry in [running, free, settled] {
             let (after, reservation) = Entry::claim(Some(entry), &late, start + KEEP);
             assert_eq!((after.event_id, reservation), (late.event_id, after.ours()), "forgotten");
+        }
+    }
+
+    /// In seconds: when a lease of ten began, now, and what is left of it.
+    #[test]
+    fn a_lease_lasts_as_long_as_it_was_made_for() {
+        let start = Instant::now();
+        for (from, now, expected) in [
+            (50, 50, Some(10)),
+            (50, 59, Some(1)),
+            (50, 60, None),
+            (50, 90, None),
+            (50, 49, None),
+            (50, 0, None),
+        ] {
+            let at = |seconds| start + Duration::from_secs(seconds);
+            assert_eq!(left(at(from), LEASE, at(now)), expected.map(Duration::from_secs));
         }
     }
 

@@ -110,7 +110,7 @@ impl Events for Door {
             let customer = call.asking.may(Scope::EventsWrite)?;
             let key = call.idempotency_key(&message.idempotency_key)?;
             check_length(message.events.len())?;
-            call.asking.take(&self.shared, message.events.len() - 1).await?;
+            call.asking.take_batch(&self.shared, message.events.len()).await?;
             let items = message.events.into_iter().map(|event| {
                 if event.idempotency_key.is_empty() {
                     return draft(event, call.traceparent());
@@ -219,7 +219,7 @@ impl Conversation {
     /// opening of the stream has been counted; each event is counted here.
     async fn admitted(&self) -> Result<Option<Problem>, Status> {
         self.shared.auth.check(&self.call.headers).await.map_err(|problem| status::of(&problem))?;
-        Ok(self.call.asking.take(&self.shared, 1).await.err())
+        Ok(self.call.asking.take_one(&self.shared).await.err())
     }
 
     async fn answer(

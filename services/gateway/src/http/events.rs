@@ -252,8 +252,7 @@ async fn accept_batch(
     let key = idempotency::from_headers(headers)?;
     let received = body::read(shared, headers, body, Form::Batch(form).limit()).await?;
     let items = batch::read(form, &received.bytes, traceparent(headers))?;
-    // The request itself has counted as the first.
-    asking.take(shared, items.len() - 1).await?;
+    asking.take_batch(shared, items.len()).await?;
     let receipt = accept::many(shared, customer, items, key).await?;
     let rejected = receipt.results.iter().filter(|result| result.is_err()).count();
     let view = BatchView {

@@ -1,8 +1,8 @@
 //! `/v1/api-keys`: a customer's own keys, and `/v1/customers/{id}/api-keys`, the same for the
 //! installation's administrator.
 //!
-//! A key can only make keys that may do what it may itself, as often and as long at most. How often
-//! that is, is the administrator's to say.
+//! A key can only make keys that may do what it may itself, as often and as long at most, and only
+//! end such keys. How often that is, is the administrator's to say.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use super::{Id, List, read_json};
 use crate::Shared;
 use crate::admit::instant;
 use crate::asking::Asking;
-use crate::keys::{NewKey, new_key};
+use crate::keys::{NewKey, earlier, lower, new_key, scope_beyond};
 use crate::problem::{Kind, Problem};
 
 /// The longest name of a key or a customer, in bytes.
@@ -180,10 +180,7 @@ async fn make(
     let own = &asking.caller().key;
     if !own.allows(Scope::Admin) {
         // Nor does it outlive its maker, or ask more often than it was allowed to itself.
-        expires_at = match (expires_at, own.expires_at) {
-            (Some(asked), Some(own)) => Some(asked.min(own)),
-            (asked, own) => asked.or(own),
-        };
+        expires_at = earlier(expires_at, own.expires_at);
         rate_limit = rate_limit.or(own.rate_limit);
     }
     let env = &shared.settings.key_environment;
@@ -264,7 +261,8 @@ pub(super) async fn show(
 
 /// Revoke an API key
 ///
-/// For good. It opens nothing any more within a second, on every gateway.
+/// For good. It opens nothing any more within a second, on every gateway. A key can't revoke one
+/// that may do more than itself.
 #[utoipa::path(
     delete, path = "/v1/api-keys/{id}", tag = "API keys", operation_id = "revokeApiKey",
     params(("id" = Uuid, Path, description = "The key's id.")),
@@ -278,6 +276,10 @@ pub(super) async fn revoke(
     Id(id): Id<ApiKeyId>,
 ) -> Result<Json<ApiKeyView>, Problem> {
     let customer = asking.may(Scope::KeysWrite)?;
+    // An administrator could at the other door.
+    if !asking.caller().key.allows(Scope::Admin) {
+        find_within_reach(&shared, &asking, customer, id).await?;
+    }
     revoke_of(&shared, &asking, customer, id).await
 }
 
@@ -303,6 +305,20 @@ pub(super) async fn revoke_for(
     revoke_of(&shared, &asking, customer, id).await
 }
 
+/// The customer's key, which may do nothing that the caller may not.
+async fn find_within_reach(
+    shared: &Shared,
+    asking: &Asking,
+    customer: CustomerId,
+    id: ApiKeyId,
+) -> Result<ApiKey, Problem> {
+    let found = shared.control.api_key_of(customer, id).await?.ok_or_else(Problem::not_found)?;
+    if let Some(scope) = scope_beyond(&asking.caller().key, &found) {
+        asking.may(scope)?;
+    }
+    Ok(found)
+}
+
 async fn revoke_of(
     shared: &Shared,
     asking: &Asking,
@@ -322,7 +338,8 @@ struct RotateBody {
 
 /// Rotate an API key
 ///
-/// Makes a key like this one, which goes on working beside it for a while and then expires.
+/// Makes a key like this one, which goes on working beside it for a while and then expires. The new
+/// one works no longer, and asks no more often, than the key that asks for it.
 #[utoipa::path(
     post, path = "/v1/api-keys/{id}/rotate", tag = "API keys", operation_id = "rotateApiKey",
     params(("id" = Uuid, Path, description = "The key's id.")),
@@ -346,15 +363,21 @@ pub(super) async fn rotate(
         let told = format!("is at most {}", MAX_OVERLAP.as_secs());
         return Err(Problem::field("/overlap_seconds", told));
     }
-    let old = shared.control.api_key_of(customer, id).await?.ok_or_else(Problem::not_found)?;
     // What the new key may do is what the old one may, which the caller must be able to give.
-    for scope in &old.scopes {
-        asking.may(*scope)?;
+    let old = find_within_reach(&shared, &asking, customer, id).await?;
+    let (mut expires_at, mut rate_limit) = (old.expires_at, old.rate_limit);
+    let own = &asking.caller().key;
+    if !own.allows(Scope::Admin) {
+        let found = shared.control.customer(customer).await?.ok_or_else(Problem::not_found)?;
+        let plans = &shared.settings.plans;
+        let limit = found.rate_limit.unwrap_or_else(|| plans.rate_limit(&found.plan));
+        expires_at = earlier(expires_at, own.expires_at);
+        rate_limit = lower(rate_limit, own.rate_limit, limit);
     }
     let env = &shared.settings.key_environment;
     let mut made = new_key(&shared.pepper, env, customer, old.name, old.scopes);
-    made.key.rate_limit = old.rate_limit;
-    made.key.expires_at = old.expires_at;
+    made.key.rate_limit = rate_limit;
+    made.key.expires_at = expires_at;
     let until = truncate_to_millis(OffsetDateTime::now_utc() + overlap);
     let actor = asking.caller().actor();
     match shared.control.rotate_api_key(customer, id, &made.key, until, actor).await? {

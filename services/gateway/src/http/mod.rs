@@ -12,6 +12,7 @@ mod layer;
 mod openapi;
 mod paging;
 mod reference;
+mod release;
 mod schemas;
 mod subscriptions;
 mod unread;
@@ -47,14 +48,14 @@ fn documented() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(inbox::list))
         .routes(routes!(inbox::event))
         .routes(routes!(inbox::deliveries))
-        .routes(routes!(schemas::release))
+        .routes(routes!(release::one))
         .routes(routes!(subscriptions::create, subscriptions::list))
         .routes(routes!(subscriptions::show, subscriptions::delete))
         .routes(routes!(subscriptions::pause))
         .routes(routes!(subscriptions::resume))
         .routes(routes!(schemas::list))
         .routes(routes!(schemas::show, schemas::put, schemas::delete))
-        .routes(routes!(schemas::release_all))
+        .routes(routes!(release::all))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::show, keys::revoke))
         .routes(routes!(keys::rotate))

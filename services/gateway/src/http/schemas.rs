@@ -8,20 +8,14 @@ use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use triggerline_store::{Direction, InboxQuery, StoredEvent};
-use triggerline_types::{
-    CustomerId, Event, EventId, EventStatus, EventType, Schema, SchemaMode, Scope, format_instant,
-};
+use triggerline_types::{EventType, Schema, SchemaMode, Scope, format_instant};
 use utoipa::ToSchema;
 
 use super::{Id, List, read_json};
 use crate::Shared;
 use crate::asking::Asking;
-use crate::problem::{Fault, Kind, Problem};
-use crate::schemas::{MAX_WORK, compile};
-
-/// Events that one call looks at for release.
-const RELEASED_AT_ONCE: usize = 1_000;
+use crate::problem::{Kind, Problem};
+use crate::schemas::compile;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -157,100 +151,6 @@ pub(super) async fn delete(
 }
 
 /// A name that can't be an event type's has no schema.
-fn parse(event_type: String) -> Result<EventType, Problem> {
+pub(super) fn parse(event_type: String) -> Result<EventType, Problem> {
     EventType::parse(event_type).map_err(|_| Problem::not_found())
-}
-
-#[derive(Serialize, ToSchema)]
-pub(super) struct ReleaseView {
-    released: usize,
-    /// Looked at, and still not as their schema wants them.
-    still_quarantined: usize,
-    /// Whether there were more than one call looks at.
-    more: bool,
-}
-
-/// Release a type's quarantined events
-///
-/// Those that the schema allows by now, oldest first, up to 1,000 at a time: call again while `more`.
-#[utoipa::path(
-    post, path = "/v1/schemas/{event_type}/release", tag = "Schemas", operation_id = "releaseEvents",
-    params(("event_type" = String, Path, description = "The event type.", min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9._:-]+$")),
-    responses(
-        (status = 200, description = "How many were released.", body = ReleaseView),
-    )
-)]
-pub(super) async fn release_all(
-    State(shared): State<Arc<Shared>>,
-    asking: Asking,
-    Id(event_type): Id<String>,
-) -> Result<Json<ReleaseView>, Problem> {
-    let customer = asking.may(Scope::EventsWrite)?;
-    let query = InboxQuery {
-        direction: Direction::OldestFirst,
-        event_type: Some(parse(event_type)?),
-        status: Some(EventStatus::Quarantined),
-        limit: RELEASED_AT_ONCE + 1,
-        ..InboxQuery::default()
-    };
-    let mut found = shared.events.inbox(customer, &query).await?;
-    let more = found.len() > RELEASED_AT_ONCE;
-    found.truncate(RELEASED_AT_ONCE);
-    let mut counts = ReleaseView { released: 0, still_quarantined: 0, more };
-    for StoredEvent { event, .. } in found {
-        match publish_again(&shared, customer, event).await {
-            Ok(()) => counts.released += 1,
-            Err(problem) if problem.kind == Kind::SchemaViolation => {
-                counts.still_quarantined += 1;
-            }
-            Err(problem) => return Err(problem),
-        }
-    }
-    Ok(Json(counts))
-}
-
-#[derive(Serialize, ToSchema)]
-pub(super) struct ReleasedEventView {
-    #[schema(value_type = String, format = Uuid)]
-    event_id: EventId,
-    status: &'static str,
-}
-
-/// Release a quarantined event
-///
-/// If its schema allows it by now. It keeps its id, and is matched and delivered like any other.
-#[utoipa::path(
-    post, path = "/v1/events/{id}/release", tag = "Schemas", operation_id = "releaseEvent",
-    params(("id" = Uuid, Path, description = "The event's id.")),
-    responses(
-        (status = 202, description = "Kafka has it again.", body = ReleasedEventView),
-        (status = 409, description = "It is not quarantined."),
-        (status = 422, description = "Its schema still doesn't allow it."),
-    )
-)]
-pub(super) async fn release(
-    State(shared): State<Arc<Shared>>,
-    asking: Asking,
-    Id(id): Id<EventId>,
-) -> Result<(StatusCode, Json<ReleasedEventView>), Problem> {
-    let customer = asking.may(Scope::EventsWrite)?;
-    let found = shared.events.event(customer, id).await?.ok_or_else(Problem::not_found)?;
-    if found.status != EventStatus::Quarantined {
-        return Err(Problem::new(Kind::Conflict, "The event is not quarantined."));
-    }
-    publish_again(&shared, customer, found.event).await?;
-    Ok((StatusCode::ACCEPTED, Json(ReleasedEventView { event_id: id, status: "accepted" })))
-}
-
-/// Produces a quarantined event once more, as one that is not: under its id, so that doing it
-/// twice does nothing twice.
-async fn publish_again(shared: &Shared, customer: CustomerId, event: Event) -> Result<(), Problem> {
-    let judge = shared.schemas.of(customer).await?;
-    let notice = judge.pass(&event.event_type, &event.payload, &mut MAX_WORK.clone())?;
-    if let Some(notice) = notice.filter(|notice| notice.quarantined) {
-        let detail = "The payload still breaks its schema; mend the schema first.";
-        let faults: Vec<Fault> = notice.faults;
-        return Err(Problem { faults, ..Problem::new(Kind::SchemaViolation, detail) });
-    }
-    shared.publisher.start(&Event { quarantined: None, ..event })?.await
 }

@@ -6,6 +6,6 @@ end
 if ARGV[2] == '1' then
   redis.call('DEL', KEYS[1])
 else
-  redis.call('HDEL', KEYS[1], 't', 'l')
+  redis.call('HDEL', KEYS[1], 't', 'l', 'd')
 end
 return 1

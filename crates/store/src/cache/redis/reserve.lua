@@ -7,9 +7,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local until_ = string.format('%.0f', now + lease)
 
-local entry = redis.call('HMGET', KEYS[1], 'f', 't', 'l', 'e', 'r', 'a')
+local entry = redis.call('HMGET', KEYS[1], 'f', 't', 'l', 'e', 'r', 'a', 'd')
 if not entry[1] then
-  redis.call('HSET', KEYS[1], 'f', fingerprint, 't', token, 'l', until_, 'e', ARGV[3], 'r', ARGV[4])
+  redis.call('HSET', KEYS[1], 'f', fingerprint, 't', token, 'l', until_, 'd', ARGV[5],
+    'e', ARGV[3], 'r', ARGV[4])
   -- Once, here: no other command moves the end.
   redis.call('PEXPIRE', KEYS[1], keep)
   return {0, ARGV[3], ARGV[4]}
@@ -21,8 +22,11 @@ if entry[6] then
   return {3, entry[4], entry[6]}
 end
 local left = entry[3] and tonumber(entry[3]) - now or 0
-if left > 0 and entry[2] ~= token then
+-- More than the lease had is left after the clock was set back: nobody waits for it to catch up.
+-- (Where an older gateway kept no length, it is as long as ours.)
+local whole = tonumber(entry[7]) or lease
+if left > 0 and left <= whole and entry[2] ~= token then
   return {1, left}
 end
-redis.call('HSET', KEYS[1], 't', token, 'l', until_)
+redis.call('HSET', KEYS[1], 't', token, 'l', until_, 'd', ARGV[5])
 return {0, entry[4], entry[5]}

@@ -6,6 +6,6 @@ if entry[1] ~= ARGV[1] then
 end
 if not entry[2] then
   redis.call('HSET', KEYS[1], 'a', ARGV[2])
-  redis.call('HDEL', KEYS[1], 'l')
+  redis.call('HDEL', KEYS[1], 'l', 'd')
 end
 return 1

@@ -54,18 +54,73 @@ async fn an_address_that_is_none_is_an_error_without_its_password() {
     }
 }
 
-/// The script and the reference, through the same series of takes at the same instants.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs real parts: cargo xtask test"]
-async fn the_script_takes_as_the_reference_does() {
-    const CLOCK: &str = "redis.call('TIME')";
-    // Redis would expire the key by its own clock.
-    const EXPIRY: &str = "leaves(newest))\nend";
+const CLOCK: &str = "redis.call('TIME')";
+
+async fn client() -> fred::clients::Client {
     let server = std::env::var("TRIGGERLINE_TEST_REDIS").unwrap();
     let mut config = Config::from_url(&server).unwrap();
     config.fail_fast = true;
     let client = fred::clients::Client::new(config, None, None, None);
     client.init().await.unwrap();
+    client
+}
+
+/// In milliseconds: the leases of two claims, when the second comes, and how long it waits.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn a_lease_is_over_when_the_clock_is_set_back() {
+    const START: u64 = 1_795_000_000_000;
+    let client = client().await;
+    let script = include_str!("reserve.lua");
+    assert!(script.contains(CLOCK));
+    let script = script.replace(CLOCK, "{ARGV[7], ARGV[8]}");
+    let claim = async |key: &str, token: u128, lease: u64, now: u64| {
+        let arguments = vec![
+            binary(&[1; 32]),
+            binary(Uuid::from_u128(token).as_bytes()),
+            binary(&[2; 16]),
+            Value::from("0"),
+            millis(Duration::from_millis(lease)),
+            millis(Duration::from_mins(10)),
+            (now / 1_000).to_string().into(),
+            (now % 1_000 * 1_000).to_string().into(),
+        ];
+        let answer: Value = client.eval(script.as_str(), key, arguments).await.unwrap();
+        read_reservation(answer).unwrap()
+    };
+    for (first, second, at, left) in [
+        (10_000, 10_000, START, Some(10_000)),
+        (10_000, 10_000, START + 9_999, Some(1)),
+        (10_000, 10_000, START + 10_000, None),
+        (10_000, 10_000, START - 1, None),
+        (10_000, 10_000, START - 3_600_000, None),
+        // It is the holder's lease that counts.
+        (10_000, 1_000, START, Some(10_000)),
+        (1_000, 10_000, START - 1, None),
+    ] {
+        let key = format!("tl:test:{}", Uuid::now_v7());
+        claim(&key, 1, first, START).await;
+        let reservation = claim(&key, 2, second, at).await;
+        if let Some(left) = left {
+            let retry_after = Duration::from_millis(left);
+            assert_eq!(reservation, Reservation::Running { retry_after }, "{at}");
+            continue;
+        }
+        assert!(matches!(reservation, Reservation::Ours { .. }), "{at}: {reservation:?}");
+        let after = claim(&key, 3, first, at).await;
+        let retry_after = Duration::from_millis(second);
+        assert_eq!(after, Reservation::Running { retry_after }, "a new lease");
+    }
+    client.quit().await.unwrap();
+}
+
+/// The script and the reference, through the same series of takes at the same instants.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn the_script_takes_as_the_reference_does() {
+    // Redis would expire the key by its own clock.
+    const EXPIRY: &str = "leaves(newest))\nend";
+    let client = client().await;
     let script = include_str!("take.lua");
     assert!(script.contains(CLOCK) && script.contains(EXPIRY));
     let script = script.replace(CLOCK, "{ARGV[6], ARGV[7]}").replace(EXPIRY, "600000)\nend");

@@ -4,16 +4,18 @@
 //! store's feed of changes and forgets every key that it names, so that a revoked key, a new
 //! limit or a new expiry counts on every gateway within a second. While the feed is interrupted,
 //! each key is looked up again when its trust runs out; and while the control store is away
-//! altogether, keys that were seen go on working, because ingest must not stop with it.
+//! altogether, keys that were seen go on working, because ingest must not stop with it ([`seen`]).
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+mod seen;
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderMap;
-use moka::future::Cache;
 use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use triggerline_store::{Access, AccessChange, ControlStore, StoreError};
 use triggerline_types::{Actor, ApiKey, ApiKeyId, CustomerId, Revision, Scope, millis};
@@ -23,18 +25,12 @@ use crate::keys::{Pepper, is_well_formed};
 use crate::limits::{Limiter, Share};
 use crate::problem::{Kind, Problem};
 use crate::schemas::Schemas;
+use seen::{Memory, Trust, Unknown};
 
-/// Keys that are remembered at once; beyond this the least used are looked up again.
-const CACHED_KEYS: u64 = 100_000;
-/// How long a key that was seen goes on opening the door while the control store is away.
-const OUTAGE: Duration = Duration::from_hours(1);
 /// How often the feed is asked when nothing wakes us.
 const POLL: Duration = Duration::from_millis(250);
 /// How often it is written down when keys were last used.
 const WRITE_USES: Duration = Duration::from_secs(10);
-/// Locks that keep a crowd with one key from looking it up more than once.
-const STRIPES: usize = 64;
-
 /// Whoever holds a key.
 pub(crate) struct Caller {
     pub(crate) key: ApiKey,
@@ -69,28 +65,8 @@ pub(crate) struct Auth {
     schemas: Arc<Schemas>,
     plans: Plans,
     pepper: Pepper,
-    /// How long an answer of the store is taken as it is while the feed is interrupted.
-    trust: Duration,
-    /// By hash.
-    cache: Cache<[u8; 32], Seen>,
-    /// When the feed was last read.
-    followed: Mutex<Option<Instant>>,
-    /// Counts the changes that were followed. A look-up during which it moved may have seen
-    /// what was before the change, and is not remembered.
-    generation: AtomicU64,
-    looking: Vec<tokio::sync::Mutex<()>>,
+    seen: Memory<Arc<Caller>>,
     used: Mutex<Vec<Arc<Caller>>>,
-}
-
-/// What the store said of a key, and when. `None` for a key that it doesn't know, so that
-/// guessing costs it nothing either.
-#[derive(Clone)]
-struct Seen {
-    caller: Option<Arc<Caller>>,
-    /// When the store said so.
-    at: Instant,
-    /// When it was last asked, with or without success.
-    asked: Instant,
 }
 
 impl Auth {
@@ -102,19 +78,14 @@ impl Auth {
         pepper: Pepper,
         trust: Duration,
     ) -> Self {
-        let cache = Cache::builder().max_capacity(CACHED_KEYS).time_to_live(OUTAGE).build();
-        let looking = (0..STRIPES).map(|_| tokio::sync::Mutex::default()).collect();
+        let trust = Trust { unfollowed: trust, following: 2 * POLL };
         Self {
             control,
             limiter,
             schemas,
             plans,
             pepper,
-            trust,
-            cache,
-            followed: Mutex::default(),
-            generation: AtomicU64::default(),
-            looking,
+            seen: Memory::new(trust),
             used: Mutex::default(),
         }
     }
@@ -123,7 +94,9 @@ impl Auth {
     pub(crate) async fn check(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
         let key = presented(headers).filter(|key| is_well_formed(key)).ok_or_else(unauthorized)?;
         let hash = self.pepper.hash(key);
-        let found = self.look_up(&hash).await?;
+        let found = self.seen.holder(&hash, self.look_up(hash)).await.map_err(|Unknown| {
+            Problem::new(Kind::Unavailable, "The API key can't be checked at the moment.")
+        })?;
         let now = OffsetDateTime::now_utc();
         // Unknown, expired and revoked look the same from outside.
         let caller = found
@@ -137,50 +110,16 @@ impl Auth {
         Ok(caller)
     }
 
-    async fn look_up(&self, hash: &[u8; 32]) -> Result<Option<Arc<Caller>>, Problem> {
-        if let Some(seen) = self.trusted(hash).await {
-            return Ok(seen.caller);
-        }
-        let _looking = self.looking[usize::from(hash[0]) % STRIPES].lock().await;
-        // Whoever held the lock before may have looked for the same key.
-        if let Some(seen) = self.trusted(hash).await {
-            return Ok(seen.caller);
-        }
-        let now = Instant::now();
-        let generation = self.generation.load(Ordering::SeqCst);
-        match self.control.access(hash).await {
-            Ok(found) => {
-                let caller = found.map(|access| Arc::new(self.caller(access)));
-                let seen = Seen { caller: caller.clone(), at: now, asked: now };
-                self.cache.insert(*hash, seen).await;
-                if self.generation.load(Ordering::SeqCst) != generation {
-                    self.cache.invalidate(hash).await;
-                }
-                Ok(caller)
-            }
-            Err(error) => {
-                let seen = self.cache.get(hash).await;
-                let seen = seen.filter(|seen| seen.at.elapsed() < OUTAGE && seen.caller.is_some());
-                let Some(seen) = seen else {
-                    tracing::warn!(%error, "an API key can't be looked up");
-                    let detail = "The API key can't be checked at the moment.";
-                    return Err(Problem::new(Kind::Unavailable, detail));
-                };
-                tracing::debug!(%error, "an API key is taken as it was last seen");
-                // Not asked again for a moment: each ask may wait for a time-out.
-                let caller = seen.caller.clone();
-                self.cache.insert(*hash, Seen { asked: Instant::now(), ..seen }).await;
-                Ok(caller)
-            }
-        }
-    }
-
-    /// What is remembered of a key, if it may be taken as it is.
-    async fn trusted(&self, hash: &[u8; 32]) -> Option<Seen> {
-        let seen = self.cache.get(hash).await?;
-        let followed = *self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        let followed = followed.is_some_and(|at| at.elapsed() < 2 * POLL);
-        (followed || seen.asked.elapsed() < self.trust).then_some(seen)
+    async fn look_up(&self, hash: [u8; 32]) -> Result<Option<Arc<Caller>>, StoreError> {
+        let control = Arc::clone(&self.control);
+        // In a task, which goes on when nobody waits any more: the store has its own patience,
+        // and doesn't leave behind a connection on which an answer may still come.
+        let found = tokio::spawn(async move { control.access(&hash).await }).await;
+        let found = found.map_err(|error| StoreError::Unavailable {
+            operation: "look up an API key",
+            source: error.into(),
+        })??;
+        Ok(found.map(|access| Arc::new(self.caller(access))))
     }
 
     fn caller(&self, Access { key, customer }: Access) -> Caller {
@@ -218,20 +157,16 @@ impl Auth {
         if after.is_none_or(|after| feed.revision < after) {
             // What was looked up before the feed began, or before the store was set back to an
             // older state, may have changed unseen.
-            self.generation.fetch_add(1, Ordering::SeqCst);
-            self.cache.invalidate_all();
+            self.seen.forget_all();
             self.schemas.forget_all();
-        }
-        if !feed.changes.is_empty() {
-            self.generation.fetch_add(1, Ordering::SeqCst);
         }
         for change in feed.changes {
             match change {
-                AccessChange::Key(hash) => self.cache.invalidate(&hash).await,
+                AccessChange::Key(hash) => self.seen.forget(&hash).await,
                 AccessChange::Schemas(customer) => self.schemas.forget(customer).await,
             }
         }
-        *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
+        self.seen.followed(asked);
         Ok(feed.revision)
     }
 
