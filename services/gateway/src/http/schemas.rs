@@ -1,5 +1,6 @@
 //! `/v1/schemas`: what a customer's events look like, and what becomes of those that don't.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -18,7 +19,6 @@ use super::{Id, List, read_json};
 use crate::Shared;
 use crate::asking::Asking;
 use crate::problem::{Fault, Kind, Problem};
-use crate::schemas::{MAX_WORK, compile};
 
 /// Events that one call looks at for release.
 const RELEASED_AT_ONCE: usize = 1_000;
@@ -85,12 +85,7 @@ pub(super) async fn put(
         let modes = SchemaMode::ALL.map(SchemaMode::as_str).join(", ");
         Problem::field("/mode", format!("is {:?}; modes are {modes}", body.mode))
     })?;
-    let document = body.schema.get().to_owned();
-    let judged = tokio::task::spawn_blocking(move || compile(&document).map(drop)).await;
-    judged.map_err(|error| {
-        tracing::error!(%error, "compiling a schema failed");
-        Problem::new(Kind::Internal, "The error has been logged.")
-    })??;
+    shared.schemas.check(body.schema.get()).await?;
     let actor = asking.caller().actor();
     let put = shared.control.put_schema(customer, &event_type, mode, body.schema.get(), actor);
     Ok(Json(SchemaView::of(&put.await?)))
@@ -245,8 +240,10 @@ pub(super) async fn release(
 /// Produces a quarantined event once more, as one that is not: under its id, so that doing it
 /// twice does nothing twice.
 async fn publish_again(shared: &Shared, customer: CustomerId, event: Event) -> Result<(), Problem> {
-    let judge = shared.schemas.of(customer).await?;
-    let notice = judge.pass(&event.event_type, &event.payload, &mut MAX_WORK.clone())?;
+    let judge = shared.schemas.of(customer, HashSet::from([&event.event_type])).await?;
+    let passed = judge.pass(vec![Ok(event)]).await?;
+    let missing = || Problem::new(Kind::Internal, "The error has been logged.");
+    let (event, notice) = passed.into_iter().next().ok_or_else(missing)??;
     if let Some(notice) = notice.filter(|notice| notice.quarantined) {
         let detail = "The payload still breaks its schema; mend the schema first.";
         let faults: Vec<Fault> = notice.faults;
