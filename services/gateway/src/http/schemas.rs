@@ -9,7 +9,9 @@ use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use triggerline_store::{Direction, InboxQuery, StoredEvent};
+use triggerline_store::{
+    Direction, InboxQuery, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, SchemaPut, StoredEvent,
+};
 use triggerline_types::{
     CustomerId, Event, EventId, EventStatus, EventType, Schema, SchemaMode, Scope, format_instant,
 };
@@ -68,6 +70,7 @@ impl SchemaView {
     request_body = SchemaBody,
     responses(
         (status = 200, description = "Kept.", body = SchemaView),
+        (status = 409, description = "The customer has as many schemas as it may have."),
         (status = 422, description = "The schema can't be used."),
     )
 )]
@@ -88,7 +91,16 @@ pub(super) async fn put(
     shared.schemas.check(body.schema.get()).await?;
     let actor = asking.caller().actor();
     let put = shared.control.put_schema(customer, &event_type, mode, body.schema.get(), actor);
-    Ok(Json(SchemaView::of(&put.await?)))
+    match put.await? {
+        SchemaPut::Kept(schema) => Ok(Json(SchemaView::of(&schema))),
+        SchemaPut::TooMany => {
+            let detail = format!(
+                "A customer has at most {MAX_SCHEMAS} schemas, of {MAX_SCHEMAS_BYTES} bytes \
+                 together; delete some."
+            );
+            Err(Problem::new(Kind::Conflict, detail))
+        }
+    }
 }
 
 /// List schemas
