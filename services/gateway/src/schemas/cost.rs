@@ -28,6 +28,8 @@ pub(super) struct Demand {
     pub(super) load: Load,
     /// Subschemas that apply one within the other.
     pub(super) chain: usize,
+    /// Bytes of the longest way down them, as faults have it.
+    pub(super) route: usize,
 }
 
 /// By the payload's depth; deeper ones than the last ask what the last asks.
@@ -50,6 +52,7 @@ struct Asked {
     /// The same once more, for a neighbour that wants to know what was looked at.
     again: (Load, Load),
     chain: usize,
+    route: usize,
 }
 
 impl Asked {
@@ -72,7 +75,7 @@ pub(super) fn measure(graph: &Graph<'_>) -> Result<Cost, Unusable> {
             }
         }
         let root = &now[0];
-        let demand = Demand { load: root.of_any(), chain: root.chain };
+        let demand = Demand { load: root.of_any(), chain: root.chain, route: root.route };
         if demand.load.steps > MAX_STEPS {
             let why = "applies too many subschemas to one value, or recurses in too many ways \
                  at once";
@@ -100,9 +103,10 @@ fn asked(graph: &Graph<'_>, index: usize, now: &[Asked], below: Option<&Vec<Aske
     let mut here = Load::of(1, 0, 1) + node.own.load;
     let mut inside = Load::of(node.own.inside, node.own.inside.min(1), 0);
     let mut again = (node.own.load, Load::default());
-    let mut chain = 0;
+    let (mut chain, mut route) = (0, 0);
     for &index in &node.here {
         let one = &now[index];
+        route = route.max(one.route);
         here += one.here;
         inside += one.inside;
         again.0 += one.here + one.again.0;
@@ -113,6 +117,7 @@ fn asked(graph: &Graph<'_>, index: usize, now: &[Asked], below: Option<&Vec<Aske
         let mut dearest = Load::default();
         for &index in &node.to_own_member {
             dearest = dearest.max(below[index].of_any());
+            route = route.max(below[index].route);
             chain = chain.max(below[index].chain);
         }
         inside += dearest;
@@ -121,6 +126,7 @@ fn asked(graph: &Graph<'_>, index: usize, now: &[Asked], below: Option<&Vec<Aske
             inside += load;
             again.1 += load;
             chain = chain.max(below[index].chain);
+            route = route.max(below[index].route);
         }
     }
     // Asked again, a neighbour only answers yes or no.
@@ -129,7 +135,7 @@ fn asked(graph: &Graph<'_>, index: usize, now: &[Asked], below: Option<&Vec<Aske
         here += again.0;
         inside += again.1;
     }
-    Asked { here, inside, again, chain: chain + 1 }
+    Asked { here, inside, again, chain: chain + 1, route: route + node.step }
 }
 
 /// The subschemas that the root leads to, each after those that it applies to the same value.

@@ -23,6 +23,9 @@ pub(crate) struct Unusable {
     pub(crate) why: String,
 }
 
+/// What the pointers to all keywords may come to, in bytes: the validator keeps each of them.
+const MAX_POINTERS: usize = 4 * 1_024 * 1_024;
+
 /// One subschema.
 pub(super) struct Node<'v> {
     value: &'v Value,
@@ -30,6 +33,9 @@ pub(super) struct Node<'v> {
     parent: usize,
     keyword: &'v str,
     token: Option<Token<'v>>,
+    /// Bytes of the last step of its pointer, and of the whole pointer, about.
+    pub(super) step: usize,
+    pointer: usize,
     pub(super) own: Own,
     /// Applied to the same value, with `$ref`.
     pub(super) here: Vec<usize>,
@@ -64,7 +70,15 @@ pub(super) fn survey(document: &Value) -> Result<Graph<'_>, Unusable> {
     };
     graph.add(document, 0, "", None);
     let mut next = 0;
+    let mut pointers = 0;
     while next < graph.nodes.len() {
+        let Node { value, pointer, .. } = &graph.nodes[next];
+        pointers += pointer * (1 + value.as_object().map_or(0, serde_json::Map::len));
+        if pointers > MAX_POINTERS {
+            let why = "holds too much under long names, or too deep".to_owned();
+            let parent = graph.nodes[next].parent;
+            return Err(Unusable { pointer: graph.pointer(parent), why });
+        }
         graph.open(next)?;
         next += 1;
     }
@@ -87,10 +101,28 @@ impl<'v> Graph<'v> {
         token: Option<Token<'v>>,
     ) -> usize {
         let index = self.nodes.len();
+        let token_bytes = match token {
+            Some(Token::Key(key)) => key.len() + 1,
+            Some(Token::Index(_)) => 4,
+            None => 0,
+        };
+        let step = keyword.len() + 1 + token_bytes;
+        let pointer = self.nodes.get(parent).map_or(0, |parent| parent.pointer + step);
         self.by_address.insert(address(value), index);
         let (here, to_own_member, to_members) = (Vec::new(), Vec::new(), Vec::new());
         let own = Own::default();
-        let node = Node { value, parent, keyword, token, own, here, to_own_member, to_members };
+        let node = Node {
+            value,
+            parent,
+            keyword,
+            token,
+            step,
+            pointer,
+            own,
+            here,
+            to_own_member,
+            to_members,
+        };
         self.nodes.push(node);
         index
     }
@@ -264,6 +296,11 @@ mod tests {
             (json!({"$ref": "#/x-ours/a", "x-ours": {"a": {"type": "string"}}}), "/$ref"),
             // Percent-encoded, a pointer is no pointer to the validator.
             (json!({"$ref": "#%2F$defs%2Fa", "$defs": {"a": true}}), "/$ref"),
+            // A hundred pointers of a hundred thousand bytes.
+            (
+                json!({"properties": {"a": {"not": {"properties": {"b".repeat(100_000): {"allOf": vec![true; 100]}}}}}}),
+                &*format!("/properties/a/not/properties/{}", "b".repeat(100_000)),
+            ),
             (json!({"$ref": "#/$defs/%FF", "$defs": {"\u{fffd}": true}}), "/$ref"),
             (json!({"properties": {"a/b~": {"$ref": 7}}}), "/properties/a~1b~0/$ref"),
         ] {

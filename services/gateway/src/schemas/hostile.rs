@@ -26,6 +26,12 @@ fn faults_are_looked_for_only_where_they_are_few() {
         (&texts, json!([1, 2]), "/payload/0 /payload/1"),
         (&texts, Value::from(vec![1; 1_000]), "/payload/0"),
         (&texts, Value::from(vec![1; 300_000]), "/payload"),
+        // Each fault would say where it is.
+        (
+            &json!({"additionalProperties": texts}),
+            json!({"a".repeat(100_000): vec![1; 1_000]}),
+            "/payload",
+        ),
         (&json!({"items": {"required": names}}), empty(3), "/payload/0"),
         (&json!({"items": {"required": names}}), empty(1_000), "/payload"),
         (&closed, json!({"a": 1}), "/payload"),
@@ -141,7 +147,7 @@ fn schemas_that_people_write_are_used() {
             "items": {"oneOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}}},
         "required": ["name"]}}});
     let leaf = json!({"name": "a", "children": [null]});
-    let grown = nested(40, |inner| json!({"name": "b", "children": [inner, leaf]}));
+    let grown = nested(20, |inner| json!({"name": "b", "children": [inner, leaf]}));
     for (schema, payload, places) in [
         (&order, good, &[][..]),
         (&order, bad, &["/payload/lines/19/sku"]),

@@ -26,11 +26,13 @@ const PATTERN_SIZES: [(usize, u64); 3] = [(1_024, 6), (4 * 1_024, 24), (16 * 1_0
 const PATTERN_MEMORY: usize = 64 * 1_024;
 /// Faults that are told of one payload.
 pub(super) const MAX_FAULTS: usize = 20;
-/// Faults that there may be where they are asked for, at about 400 bytes each.
-const MAX_POSSIBLE_FAULTS: u64 = 20_000;
+/// What faults may take where they are asked for, in bytes, and what each takes besides where it is
+/// in payload and schema.
+const MAX_BYTES_OF_FAULTS: u64 = 16 * 1_024 * 1_024;
+const FAULT_BYTES: u64 = 400;
 /// Steps that may be taken to say what is wrong. Alternatives in alternatives are gone through
 /// once for each that they are in.
-const MAX_DETAIL: u64 = 1_000_000;
+const MAX_DETAIL: u64 = 10_000_000;
 /// The most that one request's payloads may cost, in steps: about a second.
 pub(super) const MAX_WORK: u64 = 100_000_000;
 /// Subschemas one within the other that any thread's stack has room for: the validator takes up
@@ -105,8 +107,8 @@ fn measure(document: &Value) -> Result<(Cost, usize), Unusable> {
     for (index, keyword, pattern) in &patterns {
         let Some(charge) = charge(pattern) else {
             let why = format!(
-                "is {pattern:?}, which can't be used; a pattern has no look-around and no \
-                 back-references, and is at most {} bytes compiled",
+                "can't be used: a pattern has no look-around and no back-references, and is at \
+                 most {} bytes compiled; it is {pattern:?}",
                 PATTERN_SIZES[2].0
             );
             return Err(graph.at(*index, keyword, why));
@@ -131,8 +133,9 @@ impl Usable {
     /// has not read it.
     pub(super) fn dearest(&self, bytes: usize) -> u64 {
         // A value takes two bytes of JSON.
-        let size = Size { values: bytes as u64 / 2 + 1, text: bytes as u64, depth: usize::MAX };
-        work(self.cost.at(size.depth), &size)
+        let bytes = bytes as u64;
+        let size = Size { values: bytes / 2 + 1, text: bytes, ..Size::default() };
+        work(self.cost.at(usize::MAX), &size)
     }
 
     /// Subschemas that apply one within the other, in a payload of this depth.
@@ -164,13 +167,13 @@ impl Usable {
         if with_room(demand.chain, || self.validator.is_valid(&payload))? {
             return Ok(Vec::new());
         }
-        let possible = demand.load.faults.saturating_mul(size.values + size.text / 400);
-        if possible > MAX_POSSIBLE_FAULTS || work > MAX_DETAIL.min(*budget) {
-            let detail = "breaks the schema; it is too large, and the schema asks for too much, \
+        let detail = work.saturating_mul(demand.chain as u64);
+        if size.faults(demand) > MAX_BYTES_OF_FAULTS || detail > MAX_DETAIL.min(*budget) {
+            let detail = "breaks the schema; it is too large, or the schema asks for too much, \
                  to say where";
             return Ok(fault(detail.to_owned()));
         }
-        *budget -= work;
+        *budget -= detail;
         with_room(demand.chain, || {
             let errors = self.validator.iter_errors(&payload).take(MAX_FAULTS);
             let faults = errors.map(|error| Fault {
@@ -195,19 +198,28 @@ struct Size {
     /// Bytes in texts and names.
     text: u64,
     depth: usize,
+    /// Bytes of the longest pointer into it, about.
+    pointer: u64,
 }
 
 impl Size {
+    /// What all faults may take that a schema can find, in bytes. Some hold a value's names.
+    fn faults(&self, demand: Demand) -> u64 {
+        let each = FAULT_BYTES + self.pointer + 2 * demand.route as u64;
+        let for_one = self.values.saturating_mul(each).saturating_add(self.text);
+        demand.load.faults.saturating_mul(for_one)
+    }
+
     /// The depth of what is admitted is bounded.
     fn of(value: &Value) -> Self {
         let mut size = Self { values: 1, ..Self::default() };
         match value {
-            Value::Array(items) => items.iter().for_each(|item| size.hold(&Self::of(item))),
+            Value::Array(items) => items.iter().for_each(|item| size.hold(6, &Self::of(item))),
             Value::Object(members) => {
                 for (name, value) in members {
                     size.values += 1;
                     size.text += name.len() as u64;
-                    size.hold(&Self::of(value));
+                    size.hold(name.len() as u64, &Self::of(value));
                 }
             }
             Value::String(text) => size.text = text.len() as u64,
@@ -218,7 +230,8 @@ impl Size {
         size
     }
 
-    fn hold(&mut self, member: &Self) {
+    fn hold(&mut self, token: u64, member: &Self) {
+        self.pointer = self.pointer.max(1 + token + member.pointer);
         self.values += member.values;
         self.text += member.text;
         self.depth = self.depth.max(member.depth);
@@ -309,13 +322,14 @@ mod tests {
 
     #[test]
     fn a_payload_has_a_size() {
-        for (payload, values, text, depth) in [
-            (json!(1), 1, 0, 0),
-            (json!("größe"), 1, 7, 0),
-            (json!([]), 1, 0, 1),
-            (json!({"a": [1, "bc"], "d": {}}), 7, 4, 2),
+        for (payload, values, text, depth, pointer) in [
+            (json!(1), 1, 0, 0, 0),
+            (json!("größe"), 1, 7, 0, 0),
+            (json!([]), 1, 0, 1, 0),
+            (json!({"a": [1, "bc"], "d": {}}), 7, 4, 2, 9),
         ] {
-            assert_eq!(Size::of(&payload), Size { values, text, depth }, "{payload}");
+            let expected = Size { values, text, depth, pointer };
+            assert_eq!(Size::of(&payload), expected, "{payload}");
         }
     }
 }
