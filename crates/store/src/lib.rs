@@ -28,7 +28,8 @@ pub use cache::{
 };
 pub use control::{
     Access, AccessChange, AccessChanges, Changes, ControlStore, CustomerChange, KeyCreation,
-    KeyRotation, MAX_LIVE_KEYS, NewCustomer, NewSubscription,
+    KeyRotation, MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, NewCustomer, NewSubscription,
+    SchemaPut,
 };
 pub use error::StoreError;
 pub use event::{Direction, EventStore, InboxQuery, Position, StoredDelivery, StoredEvent};

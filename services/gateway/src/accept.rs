@@ -1,11 +1,12 @@
 //! The one path that an event takes from a door to Kafka, whichever door it came by:
 //!
-//! drafts → admitted ([`crate::admit`]) → reserved, where there is an idempotency key
-//! ([`crate::idempotency`]) → held against their schemas ([`crate::schemas`]) → published
-//! ([`crate::publish`]) → the answer kept → a [`Receipt`].
+//! drafts → admitted ([`crate::admit`]) → their schemas fetched ([`crate::schemas`]) → reserved,
+//! where there is an idempotency key ([`crate::idempotency`]) → held against their schemas →
+//! published ([`crate::publish`]) → the answer kept → a [`Receipt`].
 //!
 //! One event and a batch differ only in how many there are.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -19,7 +20,7 @@ use crate::admit::{Admitted, Draft};
 use crate::config::WithoutCache;
 use crate::idempotency::{self, Answer};
 use crate::problem::{Kind, Problem};
-use crate::schemas::{MAX_WORK, Notice};
+use crate::schemas::{Judge, Notice};
 
 /// How long an idempotency key is remembered.
 const KEEP: Duration = Duration::from_hours(24);
@@ -67,8 +68,11 @@ pub(crate) async fn many(
 ) -> Result<Receipt, Problem> {
     let items: Vec<_> = items.into_iter().map(|item| item.and_then(Draft::admit)).collect();
     let (event_id, received_at) = (EventId::new(), now());
+    // Before the key is reserved: where they can't be had, or only slowly, it stays free.
+    let types: HashSet<_> = items.iter().flatten().map(|one| &one.event_type).collect();
+    let judge = shared.schemas.of(customer, types).await?;
     let fresh = async |items| {
-        let results = publish(shared, customer, items, event_id, received_at).await?;
+        let results = publish(shared, customer, &judge, items, event_id, received_at).await?;
         Ok(Receipt { results, replayed: false })
     };
     // What can't be accepted at all doesn't use up its key: mended, it may come again.
@@ -86,7 +90,7 @@ pub(crate) async fn many(
     };
     match shared.cache.reserve(&claim).await {
         Ok(Reservation::Ours { event_id, received_at }) => {
-            let results = publish(shared, customer, items, event_id, received_at).await;
+            let results = publish(shared, customer, &judge, items, event_id, received_at).await;
             let kept = results.as_deref().unwrap_or_default();
             keep(shared, &claim, event_id, received_at, kept).await;
             Ok(Receipt { results: results?, replayed: false })
@@ -113,19 +117,18 @@ pub(crate) async fn many(
 }
 
 /// Produces what was admitted and what its schemas let pass, in its order, and waits for all of
-/// Kafka's reports. Fails as a whole where the schemas can't be had.
+/// Kafka's reports. Fails as a whole where nothing can be judged.
 async fn publish(
     shared: &Shared,
     customer: CustomerId,
+    judge: &Judge,
     items: Vec<Result<Admitted, Problem>>,
     first: EventId,
     received_at: OffsetDateTime,
 ) -> Result<Vec<Outcome>, Problem> {
-    let judge = shared.schemas.of(customer).await?;
-    let mut budget = MAX_WORK;
-    let started = items.into_iter().zip(0..).map(|(item, index)| {
-        let admitted = item?;
-        let notice = judge.pass(&admitted.event_type, &admitted.payload, &mut budget)?;
+    let passed = judge.pass(items).await?;
+    let started = passed.into_iter().zip(0..).map(|(passed, index)| {
+        let (admitted, notice) = passed?;
         let held = notice.as_ref().and_then(Notice::reason_to_hold);
         let event = admitted.into_event(customer, first.nth(index), received_at, held);
         let report = shared.publisher.start(&event)?;

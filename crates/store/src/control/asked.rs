@@ -2,13 +2,18 @@
 
 use time::OffsetDateTime;
 use triggerline_types::{
-    ApiKey, Customer, CustomerId, Endpoint, EventTypePattern, RateLimit, Revision, Subscription,
-    SubscriptionId, SubscriptionState, truncate_to_millis,
+    ApiKey, Customer, CustomerId, Endpoint, EventTypePattern, RateLimit, Revision, Schema,
+    Subscription, SubscriptionId, SubscriptionState, truncate_to_millis,
 };
 
 /// Live keys that a customer may have: enough for every service of a large one, few enough to
 /// be listed whole, and an end to a script that makes one at each start.
 pub const MAX_LIVE_KEYS: usize = 100;
+
+/// Schemas that a customer may have: one for each type of event of a large one.
+pub const MAX_SCHEMAS: usize = 200;
+/// What they may come to, in bytes. Every gateway that meets the customer reads them all.
+pub const MAX_SCHEMAS_BYTES: usize = 2 * 1_024 * 1_024;
 
 /// A customer as it is asked for; the store gives it id and date.
 #[derive(Clone, Debug)]
@@ -78,6 +83,22 @@ pub enum KeyRotation {
     TooMany,
     /// The customer has no such key, or it is dead already.
     NoSuchKey,
+}
+
+/// What became of a schema that was to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SchemaPut {
+    /// This is what is kept.
+    Kept(Schema),
+    /// With it the customer would have more than [`MAX_SCHEMAS`], or [`MAX_SCHEMAS_BYTES`].
+    TooMany,
+}
+
+/// Whether a customer may have a document of `bytes`, in place of one of `there` bytes, beside
+/// `others` in number and bytes. Who has too much already may still make it less.
+pub(crate) fn has_room(bytes: usize, there: Option<usize>, others: (usize, usize)) -> bool {
+    there.is_some_and(|there| bytes <= there)
+        || (others.0 < MAX_SCHEMAS && others.1.saturating_add(bytes) <= MAX_SCHEMAS_BYTES)
 }
 
 /// When a key that is being rotated expires.

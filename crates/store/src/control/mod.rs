@@ -18,11 +18,11 @@ use triggerline_types::{
 
 use crate::StoreError;
 
-pub(crate) use asked::rotated_expiry;
 pub use asked::{
     Access, AccessChange, AccessChanges, Changes, CustomerChange, KeyCreation, KeyRotation,
-    MAX_LIVE_KEYS, NewCustomer, NewSubscription,
+    MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, NewCustomer, NewSubscription, SchemaPut,
 };
+pub(crate) use asked::{has_room, rotated_expiry};
 
 /// What people set up.
 ///
@@ -122,7 +122,8 @@ pub trait ControlStore: Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<u64>;
 
     /// Keeps the schema of one type of the customer's events, in place of the one that there
-    /// is. The one that it is already changes nothing.
+    /// is, unless the customer would have too many: however many are put at once, there are never
+    /// more. The one that it is already changes nothing.
     async fn put_schema(
         &self,
         customer: CustomerId,
@@ -130,7 +131,7 @@ pub trait ControlStore: Send + Sync + 'static {
         mode: SchemaMode,
         document: &str,
         by: Actor,
-    ) -> Result<Schema, StoreError>;
+    ) -> Result<SchemaPut, StoreError>;
 
     async fn schema(
         &self,

@@ -32,7 +32,7 @@ use triggerline_types::{
 
 use crate::control::{
     Access, AccessChanges, Changes, ControlStore, CustomerChange, KeyCreation, KeyRotation,
-    NewCustomer, NewSubscription,
+    NewCustomer, NewSubscription, SchemaPut,
 };
 use crate::error::StoreError;
 use listen::Listener;
@@ -188,7 +188,7 @@ impl ControlStore for PostgresControl {
         mode: SchemaMode,
         document: &str,
         by: Actor,
-    ) -> Result<Schema, StoreError> {
+    ) -> Result<SchemaPut, StoreError> {
         schemas::put(self, customer, event_type, mode, document, by).await
     }
 

@@ -6,7 +6,7 @@ use triggerline_types::{Actor, CustomerId, EventType, Revision, Schema, SchemaMo
 
 use super::exchange::Fault;
 use super::{PostgresControl, audit, next_revision, now};
-use crate::control::{fields, trail};
+use crate::control::{SchemaPut, fields, has_room, trail};
 use crate::error::StoreError;
 
 const SCHEMA: &str =
@@ -20,7 +20,7 @@ pub(super) async fn put(
     mode: SchemaMode,
     document: &str,
     by: Actor,
-) -> Result<Schema, StoreError> {
+) -> Result<SchemaPut, StoreError> {
     store
         .change("put a schema", async |transaction| {
             let name = event_type.as_str();
@@ -28,13 +28,18 @@ pub(super) async fn put(
             let row = transaction.query_opt(&query, &[customer.as_uuid(), &name]).await?;
             // One that can't be read is there to be replaced.
             let there = row.and_then(|row| schema(&row).ok());
+            let bytes = there.as_ref().map(|there| there.document.len());
             if let Some(there) = there
                 && there.mode == mode
                 && there.document == document
             {
-                return Ok(there);
+                return Ok(SchemaPut::Kept(there));
             }
             let revision = next_revision(transaction).await?;
+            // Who has the revision counts all that were put before.
+            if !has_room(document.len(), bytes, others(transaction, customer, name).await?) {
+                return Ok(SchemaPut::TooMany);
+            }
             let now = now();
             let upsert = "INSERT INTO schemas \
                  (customer_id, event_type, mode, document, created_at, updated_at) \
@@ -48,7 +53,7 @@ pub(super) async fn put(
             mark(transaction, customer, revision).await?;
             let entry = trail::entry(customer, by, trail::SCHEMA_PUT, event_type, now);
             audit::record(transaction, entry).await?;
-            schema(&row)
+            schema(&row).map(SchemaPut::Kept)
         })
         .await
 }
@@ -101,6 +106,19 @@ pub(super) async fn delete(
             Ok(true)
         })
         .await
+}
+
+/// The number and the bytes of the customer's schemas, but for one.
+async fn others(
+    transaction: &Transaction<'_>,
+    customer: CustomerId,
+    event_type: &str,
+) -> Result<(usize, usize), tokio_postgres::Error> {
+    let query = "SELECT count(*), coalesce(sum(octet_length(document)), 0)::bigint \
+         FROM schemas WHERE customer_id = $1 AND event_type <> $2";
+    let row = transaction.query_one(query, &[customer.as_uuid(), &event_type]).await?;
+    let count = |index| usize::try_from(row.get::<_, i64>(index)).unwrap_or(usize::MAX);
+    Ok((count(0), count(1)))
 }
 
 /// The customer's schemas have changed.

@@ -1,6 +1,7 @@
 //! `POST /v1/events/{id}/release` and `/v1/schemas/{event_type}/release`: quarantined events that
 //! their schema allows by now are produced once more.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,6 @@ use super::{Id, Query};
 use crate::Shared;
 use crate::asking::Asking;
 use crate::problem::{Fault, Kind, Problem};
-use crate::schemas::MAX_WORK;
 
 /// What one call looks at for release, at most: events, bytes of their payloads, and time, for a
 /// schema may take a while over each.
@@ -209,8 +209,10 @@ pub(super) async fn one(
 /// Produces a quarantined event once more, as one that is not: under its id, so that doing it
 /// twice does nothing twice.
 async fn publish_again(shared: &Shared, customer: CustomerId, event: Event) -> Result<(), Problem> {
-    let judge = shared.schemas.of(customer).await?;
-    let notice = judge.pass(&event.event_type, &event.payload, &mut MAX_WORK.clone())?;
+    let judge = shared.schemas.of(customer, HashSet::from([&event.event_type])).await?;
+    let passed = judge.pass(vec![Ok(event)]).await?;
+    let missing = || Problem::new(Kind::Internal, "The error has been logged.");
+    let (event, notice) = passed.into_iter().next().ok_or_else(missing)??;
     if let Some(notice) = notice.filter(|notice| notice.quarantined) {
         let detail = "The payload still breaks its schema; mend the schema first.";
         let faults: Vec<Fault> = notice.faults;

@@ -8,6 +8,7 @@ use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use triggerline_store::{MAX_SCHEMAS, MAX_SCHEMAS_BYTES, SchemaPut};
 use triggerline_types::{EventType, Schema, SchemaMode, Scope, format_instant};
 use utoipa::ToSchema;
 
@@ -15,7 +16,6 @@ use super::{Id, List, read_json};
 use crate::Shared;
 use crate::asking::Asking;
 use crate::problem::{Kind, Problem};
-use crate::schemas::compile;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +62,7 @@ impl SchemaView {
     request_body = SchemaBody,
     responses(
         (status = 200, description = "Kept.", body = SchemaView),
+        (status = 409, description = "The customer has as many schemas as it may have."),
         (status = 422, description = "The schema can't be used."),
     )
 )]
@@ -79,15 +80,19 @@ pub(super) async fn put(
         let modes = SchemaMode::ALL.map(SchemaMode::as_str).join(", ");
         Problem::field("/mode", format!("is {:?}; modes are {modes}", body.mode))
     })?;
-    let document = body.schema.get().to_owned();
-    let judged = tokio::task::spawn_blocking(move || compile(&document).map(drop)).await;
-    judged.map_err(|error| {
-        tracing::error!(%error, "compiling a schema failed");
-        Problem::new(Kind::Internal, "The error has been logged.")
-    })??;
+    shared.schemas.check(body.schema.get()).await?;
     let actor = asking.caller().actor();
     let put = shared.control.put_schema(customer, &event_type, mode, body.schema.get(), actor);
-    Ok(Json(SchemaView::of(&put.await?)))
+    match put.await? {
+        SchemaPut::Kept(schema) => Ok(Json(SchemaView::of(&schema))),
+        SchemaPut::TooMany => {
+            let detail = format!(
+                "A customer has at most {MAX_SCHEMAS} schemas, of {MAX_SCHEMAS_BYTES} bytes \
+                 together; delete some."
+            );
+            Err(Problem::new(Kind::Conflict, detail))
+        }
+    }
 }
 
 /// List schemas

@@ -1,222 +1,208 @@
 //! What a schema may cost. Pure.
 //!
 //! A schema of a few lines can ask for more work than there is time: subschemas that apply to the
-//! same place add up, a `$ref` repeats them, and with recursion they multiply with each level of
-//! the payload. [`check`] bounds how many subschemas can apply to one value at the deepest place
-//! of a payload, before the schema is saved.
+//! same value add up, a `$ref` repeats them, and with recursion they multiply with each level of
+//! the payload. [`measure`] finds, for payloads of each depth, what can be asked of any one value
+//! in it; times the number of values that is more than all the work. What asks too much of a
+//! value in the deepest payload is refused before it is saved.
 //!
-//! It also says which references are understood: `#`, a JSON Pointer into the document, or the
-//! name of an `$anchor`. Nothing is ever fetched.
+//! It goes level by level, from payloads without members upward, and within a level from the
+//! subschemas that apply nothing to the same value to those that apply them: no recursion here,
+//! whatever the schema. It ends where a level adds nothing, or too much.
 
-use std::collections::HashMap;
-
-use serde_json::Value;
-
+use super::graph::{Graph, Unusable};
+use super::keywords::Load;
 use crate::admit::MAX_DEPTH;
 
-/// Subschemas that may apply, over all levels of one path into a payload.
-const MAX_COST: u64 = 10_000;
+/// Steps that may be asked of one value.
+const MAX_STEPS: u64 = 10_000;
+/// Subschemas that may apply to the same value, one within the other. The validator recurses.
+const MAX_CHAIN: usize = 200;
+/// The same, and through all levels of a payload.
+const MAX_CHAIN_IN_ALL: usize = 1_000;
 
-/// Values of an `enum` that cost as much as a subschema.
-const VALUES_AS_ONE: u64 = 8;
-
-/// Where a schema can't be used, and why: a JSON Pointer into it, and words.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unusable {
-    pub(crate) pointer: String,
-    pub(crate) why: String,
+/// What a schema asks of payloads of one depth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Demand {
+    /// Of any one value.
+    pub(super) load: Load,
+    /// Subschemas that apply one within the other.
+    pub(super) chain: usize,
+    /// Bytes of the longest way down them, as faults have it.
+    pub(super) route: usize,
 }
 
-/// How many subschemas may apply down one path, if that is not too many.
-pub(super) fn check(document: &Value) -> Result<u64, Unusable> {
-    let mut anchors = HashMap::new();
-    collect_anchors(document, "", &mut anchors);
-    let mut known = HashMap::new();
-    let mut survey = Survey { document, anchors, known: &mut known };
-    let cost = survey.cost(document, "", MAX_DEPTH, &mut Vec::new())?;
-    if cost > MAX_COST {
-        let why = "applies too many subschemas to one value, or recurses in too many ways at once";
-        return Err(Unusable { pointer: String::new(), why: why.to_owned() });
-    }
-    Ok(cost)
-}
+/// By the payload's depth; deeper ones than the last ask what the last asks.
+#[derive(Debug)]
+pub(super) struct Cost(Vec<Demand>);
 
-fn collect_anchors(value: &Value, pointer: &str, anchors: &mut HashMap<String, String>) {
-    match value {
-        Value::Object(members) => {
-            if let Some(name) = members.get("$anchor").and_then(Value::as_str) {
-                anchors.insert(name.to_owned(), pointer.to_owned());
-            }
-            for (key, value) in members {
-                collect_anchors(value, &format!("{pointer}/{}", escape(key)), anchors);
-            }
-        }
-        Value::Array(items) => {
-            for (index, value) in items.iter().enumerate() {
-                collect_anchors(value, &format!("{pointer}/{index}"), anchors);
-            }
-        }
-        _ => {}
+impl Cost {
+    pub(super) fn at(&self, depth: usize) -> Demand {
+        self.0.get(depth).or(self.0.last()).copied().unwrap_or_default()
     }
 }
 
-struct Survey<'a> {
-    document: &'a Value,
-    anchors: HashMap<String, String>,
-    /// Costs worked out already, by pointer and levels left.
-    known: &'a mut HashMap<(String, usize), u64>,
+/// What a subschema asks at one level.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Asked {
+    /// Of the value itself.
+    here: Load,
+    /// Of any one value inside it, if that is more than anything deeper down.
+    inside: Load,
+    /// The same once more, for a neighbour that wants to know what was looked at.
+    again: (Load, Load),
+    chain: usize,
+    route: usize,
 }
 
-/// How a keyword's subschemas apply.
-enum Applies {
-    /// All of them, to the same value.
-    Here,
-    /// To a member, and no other keyword of this kind to the same one.
-    ToOwnMember,
-    /// To members that others may apply to as well.
-    ToMembers,
+impl Asked {
+    fn of_any(&self) -> Load {
+        self.here.max(self.inside)
+    }
 }
 
-impl Survey<'_> {
-    /// Subschemas that apply to a value and to what is in it, down one path of `levels` levels.
-    /// `open`: the schemas that are being worked out for this same value.
-    fn cost(
-        &mut self,
-        schema: &Value,
-        pointer: &str,
-        levels: usize,
-        open: &mut Vec<String>,
-    ) -> Result<u64, Unusable> {
-        let Value::Object(members) = schema else {
-            return Ok(1);
-        };
-        let key = (pointer.to_owned(), levels);
-        if let Some(cost) = self.known.get(&key) {
-            return Ok(*cost);
+pub(super) fn measure(graph: &Graph<'_>) -> Result<Cost, Unusable> {
+    let order = order(graph)?;
+    let mut before: Vec<Asked> = vec![Asked::default(); graph.nodes.len()];
+    let mut levels = Vec::new();
+    for level in 0..=MAX_DEPTH {
+        let mut now = before.clone();
+        for &index in &order {
+            now[index] = asked(graph, index, &now, (level > 0).then_some(&before));
+            if level == 0 && now[index].chain > MAX_CHAIN {
+                let why = format!("nests more than {MAX_CHAIN} subschemas for the same value");
+                return Err(Unusable { pointer: graph.pointer(index), why });
+            }
         }
-        if open.iter().any(|one| one == pointer) {
-            let why = "refers to itself for the same value, without end".to_owned();
-            return Err(Unusable { pointer: pointer.to_owned(), why });
+        let root = &now[0];
+        let demand = Demand { load: root.of_any(), chain: root.chain, route: root.route };
+        if demand.load.steps > MAX_STEPS {
+            let why = "applies too many subschemas to one value, or recurses in too many ways \
+                 at once";
+            return Err(Unusable { pointer: String::new(), why: why.to_owned() });
         }
-        open.push(pointer.to_owned());
-        let mut here: u64 = 1;
-        let (mut dearest, mut shared): (u64, u64) = (0, 0);
-        for (keyword, value) in members {
-            let place = format!("{pointer}/{}", escape(keyword));
-            let applies = match keyword.as_str() {
-                "$ref" => {
-                    let target = self.resolve(value, &place)?;
-                    let document = self.document;
-                    // The document outlives the survey; the pointer was found in it.
-                    if let Some(schema) = document.pointer(&target) {
-                        let cost = self.cost(schema, &target, levels, open)?;
-                        here = here.saturating_add(cost);
+        if demand.chain > MAX_CHAIN_IN_ALL {
+            let why = format!(
+                "nests more than {MAX_CHAIN_IN_ALL} subschemas in a payload of {MAX_DEPTH} levels"
+            );
+            return Err(Unusable { pointer: String::new(), why });
+        }
+        levels.push(demand);
+        if level > 0 && now == before {
+            break;
+        }
+        before = now;
+    }
+    Ok(Cost(levels))
+}
+
+/// What one subschema asks, when it is known what those ask that it applies: to the same value in
+/// `now`, to members in `below`, if there are any.
+fn asked(graph: &Graph<'_>, index: usize, now: &[Asked], below: Option<&Vec<Asked>>) -> Asked {
+    let node = &graph.nodes[index];
+    let mut here = Load::of(1, 0, 1) + node.own.load;
+    let mut inside = Load::of(node.own.inside, node.own.inside.min(1), 0);
+    let mut again = (node.own.load, Load::default());
+    let (mut chain, mut route) = (0, 0);
+    for &index in &node.here {
+        let one = &now[index];
+        route = route.max(one.route);
+        here += one.here;
+        inside += one.inside;
+        again.0 += one.here + one.again.0;
+        again.1 += one.inside + one.again.1;
+        chain = chain.max(one.chain);
+    }
+    if let Some(below) = below {
+        let mut dearest = Load::default();
+        for &index in &node.to_own_member {
+            dearest = dearest.max(below[index].of_any());
+            route = route.max(below[index].route);
+            chain = chain.max(below[index].chain);
+        }
+        inside += dearest;
+        for &index in &node.to_members {
+            let load = below[index].of_any();
+            inside += load;
+            again.1 += load;
+            chain = chain.max(below[index].chain);
+            route = route.max(below[index].route);
+        }
+    }
+    // Asked again, a neighbour only answers yes or no.
+    (again.0.faults, again.1.faults) = (0, 0);
+    if node.own.asks_again {
+        here += again.0;
+        inside += again.1;
+    }
+    Asked { here, inside, again, chain: chain + 1, route: route + node.step }
+}
+
+/// The subschemas that the root leads to, each after those that it applies to the same value.
+fn order(graph: &Graph<'_>) -> Result<Vec<usize>, Unusable> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Seen {
+        Never,
+        Open,
+        Done,
+    }
+    let mut seen = vec![Seen::Never; graph.nodes.len()];
+    let mut order = Vec::new();
+    let mut starts = vec![0];
+    while let Some(start) = starts.pop() {
+        // Each with the number of its subschemas that were gone into already.
+        let mut open = vec![(start, 0)];
+        while let Some((index, gone)) = open.pop() {
+            if gone == 0 {
+                match seen[index] {
+                    Seen::Done => continue,
+                    Seen::Open => {
+                        let why = "refers to itself for the same value, without end".to_owned();
+                        return Err(Unusable { pointer: graph.pointer(index), why });
                     }
-                    continue;
-                }
-                // It would make references below it mean another document.
-                "$id" if !pointer.is_empty() => {
-                    let why = "names a document of its own; only the whole may".to_owned();
-                    return Err(Unusable { pointer: place, why });
-                }
-                // Each of its values is compared.
-                "enum" => {
-                    let values = value.as_array().map_or(0, Vec::len);
-                    here = here.saturating_add(values as u64 / VALUES_AS_ONE);
-                    continue;
-                }
-                "$dynamicRef" | "$recursiveRef" => {
-                    let why = "is not supported; use $ref".to_owned();
-                    return Err(Unusable { pointer: place, why });
-                }
-                "allOf" | "anyOf" | "oneOf" | "not" | "if" | "then" | "else"
-                | "dependentSchemas" => Applies::Here,
-                "properties" | "additionalProperties" | "prefixItems" | "items" => {
-                    Applies::ToOwnMember
-                }
-                "patternProperties"
-                | "unevaluatedProperties"
-                | "propertyNames"
-                | "contains"
-                | "unevaluatedItems" => Applies::ToMembers,
-                // Not applied by themselves ($defs), or no schema at all.
-                _ => continue,
-            };
-            let schemas = subschemas(keyword, value, &place);
-            match applies {
-                Applies::Here => {
-                    for (schema, place) in schemas {
-                        here = here.saturating_add(self.cost(schema, &place, levels, open)?);
-                    }
-                }
-                Applies::ToOwnMember | Applies::ToMembers if levels == 0 => {}
-                Applies::ToOwnMember | Applies::ToMembers => {
-                    for (schema, place) in schemas {
-                        let cost = self.cost(schema, &place, levels - 1, &mut Vec::new())?;
-                        match applies {
-                            Applies::ToOwnMember => dearest = dearest.max(cost),
-                            _ => shared = shared.saturating_add(cost),
-                        }
-                    }
+                    Seen::Never => seen[index] = Seen::Open,
                 }
             }
+            let node = &graph.nodes[index];
+            if let Some(&next) = node.here.get(gone) {
+                open.push((index, gone + 1));
+                open.push((next, 0));
+            } else {
+                seen[index] = Seen::Done;
+                order.push(index);
+                starts.extend(node.to_own_member.iter().chain(&node.to_members));
+            }
         }
-        open.pop();
-        let cost = here.saturating_add(dearest).saturating_add(shared);
-        self.known.insert(key, cost);
-        Ok(cost)
     }
-
-    /// The pointer that a reference stands for.
-    fn resolve(&self, reference: &Value, place: &str) -> Result<String, Unusable> {
-        let unusable = |why: String| Unusable { pointer: place.to_owned(), why };
-        let text = reference.as_str().ok_or_else(|| unusable("is not a string".to_owned()))?;
-        let Some(fragment) = text.strip_prefix('#') else {
-            return Err(unusable(format!("is {text:?}; references stay within the document (#…)")));
-        };
-        let fragment = percent_encoding::percent_decode_str(fragment).decode_utf8_lossy();
-        let target = if fragment.is_empty() || fragment.starts_with('/') {
-            Some(fragment.into_owned())
-        } else {
-            self.anchors.get(&*fragment).cloned()
-        };
-        target
-            .filter(|target| self.document.pointer(target).is_some())
-            .ok_or_else(|| unusable(format!("is {text:?}, which is not in the document")))
-    }
-}
-
-/// The schemas in a keyword's value, which may be one, a list or a map of them.
-fn subschemas<'v>(keyword: &str, value: &'v Value, place: &str) -> Vec<(&'v Value, String)> {
-    match (keyword, value) {
-        ("properties" | "patternProperties" | "dependentSchemas", Value::Object(members)) => {
-            members
-                .iter()
-                .map(|(key, schema)| (schema, format!("{place}/{}", escape(key))))
-                .collect()
-        }
-        (_, Value::Array(items)) => items
-            .iter()
-            .enumerate()
-            .map(|(index, schema)| (schema, format!("{place}/{index}")))
-            .collect(),
-        _ => vec![(value, place.to_owned())],
-    }
-}
-
-/// As a token of a JSON Pointer (RFC 6901 §3).
-fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
+    Ok(order)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, json};
+    use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::schemas::graph::survey;
+
+    fn cost(schema: &Value) -> Result<Cost, Unusable> {
+        survey(schema).and_then(|graph| measure(&graph))
+    }
+
+    /// `$defs` in which each of `count` leads to the next, and the last to a text.
+    fn chain(count: usize, link: impl Fn(Value) -> Value) -> Value {
+        let link = |n| link(json!({ "$ref": format!("#/$defs/d{}", n + 1) }));
+        let defs = (0..count).map(|n| (format!("d{n}"), link(n)));
+        let last = (format!("d{count}"), json!({"type": "string"}));
+        let defs: Map<String, Value> = defs.chain([last]).collect();
+        json!({"$ref": "#/$defs/d0", "$defs": defs})
+    }
 
     #[test]
     fn schemas_that_people_write_are_cheap() {
+        let hundred = (0..100).map(|n| {
+            (format!("property_{n}"), json!({"type": "string", "minLength": 1, "maxLength": 200}))
+        });
+        let hundred: Map<String, Value> = hundred.collect();
         for schema in [
             json!(true),
             json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "number"}}}),
@@ -226,38 +212,85 @@ mod tests {
             json!({"items": {"$ref": "#any"}, "$defs": {"a": {"$anchor": "any", "type": "string"}}}),
             json!({"properties": {"left": {"$ref": "#"}}, "additionalProperties": {"$ref": "#"}}),
             json!({"oneOf": [{"type": "string"}, {"items": {"$ref": "#"}}]}),
+            json!({"type": "object", "required": ["property_1"], "properties": hundred}),
+            json!({"type": "object", "properties": {"children": {"type": "array", "uniqueItems": true,
+                "items": {"oneOf": [{"type": "string"}, {"$ref": "#"}]}}}}),
+            json!({"allOf": [{"properties": {"a": {"$ref": "#/$defs/a"}}}, {"required": ["a"]}],
+                "unevaluatedProperties": false,
+                "$defs": {"a": {"properties": {"b": true}, "unevaluatedProperties": false}}}),
+            json!({"if": {"properties": {"kind": {"const": "a"}}}, "then": {"required": ["a"]},
+                "else": {"oneOf": [{"required": ["b"]}, {"required": ["c"]}]}}),
+            // The operators of an expression, of which each has operands.
+            json!({"$ref": "#/$defs/e", "$defs": {
+                "e": {"oneOf": [{"type": "number"}, {"$ref": "#/$defs/binary"}]},
+                "binary": {"allOf": [{"type": "object"}, {"properties": {
+                    "left": {"$ref": "#/$defs/e"}, "right": {"$ref": "#/$defs/e"}}}]}}}),
         ] {
-            assert!(
-                check(&schema).is_ok_and(|cost| cost < 1_000),
-                "{schema}: {:?}",
-                check(&schema)
-            );
+            let cost = cost(&schema).unwrap_or_else(|unusable| panic!("{schema}: {unusable:?}"));
+            assert!(cost.at(MAX_DEPTH).load.steps < 1_000, "{schema}: {:?}", cost.at(MAX_DEPTH));
         }
     }
 
     #[test]
-    fn what_explodes_or_leaves_the_document_is_refused() {
-        let doubling: Map<String, Value> = (0..40)
-            .map(|n| {
-                let next = json!({"$ref": format!("#/$defs/d{}", n + 1)});
-                (format!("d{n}"), json!({"allOf": [next, next]}))
-            })
-            .chain([("d40".to_owned(), json!({"type": "string"}))])
-            .collect();
+    fn what_explodes_is_refused() {
+        let twice = |next: Value| json!({"allOf": [next, next]});
+        let nested = |count, link: &dyn Fn(Value) -> Value| {
+            (0..count).fold(json!({"type": "string"}), |inner, _| link(inner))
+        };
+        let shared = |inner| json!({"patternProperties": {"a": inner, "b": inner}});
+        let leans = |inner| json!({"anyOf": [inner], "unevaluatedProperties": false});
+        let asks = |inner| json!({"unevaluatedProperties": inner});
         for (schema, pointer) in [
-            (json!({"$ref": "#/$defs/d0", "$defs": doubling}), ""),
+            (chain(40, twice), ""),
+            (chain(60_000 / 36, twice), "/$defs/d1566"),
+            (chain(300, |next| json!({"not": next})), "/$defs/d200"),
+            (chain(300, |next| next), "/$defs/d100"),
             (json!({"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}), ""),
             (json!({"patternProperties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}}), ""),
+            (json!({"items": {"$ref": "#"}, "contains": {"$ref": "#"}}), ""),
+            (
+                json!({"dependentSchemas": {"a": {"items": {"$ref": "#"}}, "b": {"items": {"$ref": "#"}}}}),
+                "",
+            ),
+            (json!({"items": {"$ref": "#"}, "unevaluatedItems": {"$ref": "#"}}), ""),
             (json!({"allOf": [{"$ref": "#"}]}), ""),
-            (json!({"$ref": "https://example.com/schema"}), "/$ref"),
-            (json!({"items": {"$ref": "file:///etc/passwd"}}), "/items/$ref"),
-            (json!({"$ref": "#/$defs/nothing"}), "/$ref"),
-            (json!({"$dynamicRef": "#a"}), "/$dynamicRef"),
-            (json!({"items": {"$id": "http://a.example/"}}), "/items/$id"),
-            (json!({"properties": {"a/b": {"$ref": 7}}}), "/properties/a~1b/$ref"),
+            (json!({"propertyNames": {"$ref": "#"}}), ""),
+            (
+                json!({"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"not": {"$ref": "#/$defs/a"}}}}),
+                "/$defs/a",
+            ),
+            (chain(20, shared), ""),
+            (nested(20, &leans), ""),
+            (nested(30, &asks), ""),
+            // Eleven subschemas at each of a hundred levels.
+            (
+                json!({"items": nested(10, &|inner| if inner == json!({"type": "string"}) {
+                json!({"$ref": "#"}) } else { json!({"anyOf": [inner]}) })}),
+                "",
+            ),
+            (json!({"enum": (0..100_000).collect::<Vec<_>>()}), ""),
+            (json!({"allOf": vec![json!({"const": vec![0; 1_000]}); 100]}), ""),
+            (json!({"allOf": vec![json!({"uniqueItems": true}); 1_000]}), ""),
+            (json!({"required": (0..90_000).map(|n| n.to_string()).collect::<Vec<_>>()}), ""),
+            (
+                json!({"dependentRequired": {"a": (0..90_000).map(|n| n.to_string()).collect::<Vec<_>>()}}),
+                "",
+            ),
         ] {
-            let unusable = check(&schema).unwrap_err();
-            assert_eq!(unusable.pointer, pointer, "{schema}: {unusable:?}");
+            let text = schema.to_string();
+            let text = &text[..text.len().min(300)];
+            let unusable = cost(&schema).err().unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(unusable.pointer, pointer, "{text}: {unusable:?}");
         }
+    }
+
+    #[test]
+    fn what_does_not_apply_costs_nothing() {
+        let cyclic = json!({"$defs": {"a": {"$ref": "#/$defs/a"}}, "type": "string"});
+        assert!(cost(&cyclic).is_ok());
+        let long = chain(1_500, |next| json!({"properties": {"a": next}}));
+        let cost = cost(&long).unwrap();
+        assert!(cost.at(0).load.steps < cost.at(1).load.steps + 1);
+        assert_eq!((cost.at(0).chain, cost.at(1).chain, cost.at(500).chain), (2, 4, 202));
     }
 }

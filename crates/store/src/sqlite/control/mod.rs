@@ -24,7 +24,7 @@ use triggerline_types::{
 use super::{Fault, Lite};
 use crate::control::{
     Access, AccessChanges, Changes, ControlStore, CustomerChange, KeyCreation, KeyRotation,
-    NewCustomer, NewSubscription,
+    NewCustomer, NewSubscription, SchemaPut,
 };
 use crate::error::StoreError;
 
@@ -179,7 +179,7 @@ impl ControlStore for SqliteControl {
         mode: SchemaMode,
         document: &str,
         by: Actor,
-    ) -> Result<Schema, StoreError> {
+    ) -> Result<SchemaPut, StoreError> {
         schemas::put(self, customer, event_type, mode, document, by).await
     }
 

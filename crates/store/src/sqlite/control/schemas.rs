@@ -5,7 +5,7 @@ use triggerline_types::{Actor, CustomerId, EventType, Revision, Schema, SchemaMo
 
 use super::super::{Fault, column};
 use super::{SqliteControl, audit, blob, collect, next_revision, now};
-use crate::control::{fields, trail};
+use crate::control::{SchemaPut, fields, has_room, trail};
 use crate::error::StoreError;
 
 const SCHEMA: &str =
@@ -19,7 +19,7 @@ pub(super) async fn put(
     mode: SchemaMode,
     document: &str,
     by: Actor,
-) -> Result<Schema, StoreError> {
+) -> Result<SchemaPut, StoreError> {
     let (event_type, document) = (event_type.clone(), document.to_owned());
     store
         .change("put a schema", async move |connection: &Connection| {
@@ -32,7 +32,12 @@ pub(super) async fn put(
                 && there.mode == mode
                 && there.document == document
             {
-                return Ok(there.clone());
+                return Ok(SchemaPut::Kept(there.clone()));
+            }
+            let bytes = there.as_ref().map(|there| there.document.len());
+            let others = others(connection, customer, &event_type).await?;
+            if !has_room(document.len(), bytes, others) {
+                return Ok(SchemaPut::TooMany);
             }
             let revision = next_revision(connection).await?;
             let now = now();
@@ -61,7 +66,7 @@ pub(super) async fn put(
             mark(connection, customer, revision).await?;
             let entry = trail::entry(customer, by, trail::SCHEMA_PUT, &schema.event_type, now);
             audit::record(connection, entry).await?;
-            Ok(schema)
+            Ok(SchemaPut::Kept(schema))
         })
         .await
 }
@@ -114,6 +119,22 @@ pub(super) async fn delete(
             Ok(true)
         })
         .await
+}
+
+/// The number and the bytes of the customer's schemas, but for one.
+async fn others(
+    connection: &Connection,
+    customer: CustomerId,
+    event_type: &EventType,
+) -> Result<(usize, usize), Fault> {
+    let query = "SELECT count(*), coalesce(sum(length(CAST(document AS BLOB))), 0) \
+         FROM schemas WHERE customer_id = ?1 AND event_type <> ?2";
+    let values = params![blob(customer.as_uuid()), event_type.as_str()];
+    let counts = |row: &Row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?));
+    let counts = collect(connection.query(query, values).await?, counts).await?.pop();
+    let (number, bytes) = counts.unwrap_or_default();
+    let count = |count| usize::try_from(count).unwrap_or(usize::MAX);
+    Ok((count(number), count(bytes)))
 }
 
 /// The customer's schemas have changed.
