@@ -11,7 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::json;
 use tokio::process::Command;
-use triggerline_kafka::{KafkaConfig, Producer, Topic, Topics};
+use triggerline_kafka::{KafkaConfig, Producer, ROOM, Topic, Topics};
 use triggerline_testkit::World;
 use triggerline_wire::Record;
 
@@ -137,7 +137,7 @@ impl Sender {
         let mut plain = ClientConfig::new();
         plain.set("bootstrap.servers", &config.brokers).set("acks", "all");
         let producer = match contestant {
-            Contestant::Ours => Either::Ours(Producer::new(config, "bench", PATIENCE)?),
+            Contestant::Ours => Either::Ours(Producer::new(config, "bench", PATIENCE, ROOM)?),
             Contestant::Plain => Either::Theirs(plain.create()?),
             // As in crates/kafka/src/producer.rs.
             Contestant::Tuned => Either::Theirs(

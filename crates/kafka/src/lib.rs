@@ -23,5 +23,5 @@ pub use config::KafkaConfig;
 pub use consumer::{Consumed, ConsumerConfig, Handler, HandlerError, Stop, Window, consume};
 pub use error::KafkaError;
 pub use in_flight::InFlight;
-pub use producer::{Placed, ProduceError, Producer};
+pub use producer::{Placed, ProduceError, Producer, ROOM};
 pub use topics::{Tier, Topic, TopicSettings, Topics, apply, check_topics};

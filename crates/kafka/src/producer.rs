@@ -23,10 +23,9 @@ use triggerline_wire::Record;
 
 use crate::{KafkaConfig, KafkaError};
 
-/// Records that may wait for Kafka's report at once. At 1 MB each this is more than the
-/// queue's byte limit below, which then answers `Full` first.
-const PERMITS: u32 = 50_000;
-/// librdkafka's own bound on what waits, in KiB.
+/// Records that may wait for Kafka's report at once, for who needs no other bound.
+pub const ROOM: u32 = 50_000;
+/// librdkafka's own bound on what waits, in KiB: large records meet it before [`ROOM`].
 const QUEUE_KBYTES: &str = "262144";
 
 /// The largest record: a payload of 1 MB with room for headers, or the summary of an event with
@@ -38,6 +37,7 @@ pub(crate) const MAX_RECORD_BYTES: &str = "4000000";
 pub struct Producer {
     inner: Arc<ThreadedProducer<Reports>>,
     permits: Arc<Semaphore>,
+    room: u32,
     fatal: CancellationToken,
 }
 
@@ -67,7 +67,13 @@ pub enum ProduceError {
 
 impl Producer {
     /// `patience`: how long a record may wait for acknowledgement before it counts as unknown.
-    pub fn new(config: &KafkaConfig, role: &str, patience: Duration) -> Result<Self, KafkaError> {
+    /// `room`: how many may wait.
+    pub fn new(
+        config: &KafkaConfig,
+        role: &str,
+        patience: Duration,
+        room: u32,
+    ) -> Result<Self, KafkaError> {
         let fatal = CancellationToken::new();
         let inner = config
             .client(role)
@@ -78,7 +84,7 @@ impl Producer {
             .set("compression.type", "lz4")
             .set("message.timeout.ms", patience.as_millis().to_string())
             .set("message.max.bytes", MAX_RECORD_BYTES)
-            .set("queue.buffering.max.messages", PERMITS.to_string())
+            .set("queue.buffering.max.messages", room.to_string())
             .set("queue.buffering.max.kbytes", QUEUE_KBYTES)
             // The Java clients' partitioner, so that other producers agree on a key's place.
             .set("partitioner", "murmur2_random")
@@ -86,7 +92,8 @@ impl Producer {
             .map_err(|error| KafkaError::new("set up the Kafka producer", error))?;
         Ok(Self {
             inner: Arc::new(inner),
-            permits: Arc::new(Semaphore::new(PERMITS as usize)),
+            permits: Arc::new(Semaphore::new(room as usize)),
+            room,
             fatal,
         })
     }
@@ -155,7 +162,7 @@ impl Producer {
     /// Takes no more records, and waits until Kafka has reported on all it was given.
     /// `false` if that took longer than `grace`: then some records' fate is unknown.
     pub async fn close(&self, grace: Duration) -> bool {
-        let reported = tokio::time::timeout(grace, self.permits.acquire_many(PERMITS)).await;
+        let reported = tokio::time::timeout(grace, self.permits.acquire_many(self.room)).await;
         self.permits.close();
         let inner = Arc::clone(&self.inner);
         // Nothing is left to flush when all reports are in; librdkafka may still hold some

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use triggerline_kafka::{
-    Consumed, ConsumerConfig, Handler, HandlerError, KafkaConfig, KafkaError, Producer, Stop,
+    Consumed, ConsumerConfig, Handler, HandlerError, KafkaConfig, KafkaError, Producer, ROOM, Stop,
     Topic, TopicSettings, Topics, Window, apply, check_topics, consume,
 };
 use triggerline_types::EventId;
@@ -37,7 +37,7 @@ impl Kafka {
         assert_eq!(apply(&config, settings).await.unwrap().len(), Topics::all().count());
         assert!(apply(&config, settings).await.unwrap().is_empty(), "a second time makes nothing");
         check_topics(&config, LIMIT).await.unwrap();
-        let producer = Producer::new(&config, "test", Duration::from_secs(20)).unwrap();
+        let producer = Producer::new(&config, "test", Duration::from_secs(20), ROOM).unwrap();
         Self { topics: Topics::new(&config), config, producer }
     }
 

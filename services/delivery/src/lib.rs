@@ -17,7 +17,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use triggerline_kafka::{
-    ConsumerConfig, KafkaConfig, Producer, Tier, Topic, Topics, Window, consume,
+    ConsumerConfig, KafkaConfig, Producer, ROOM, Tier, Topic, Topics, Window, consume,
 };
 use triggerline_service::admin::Health;
 use triggerline_store::{ControlStore, Following, FollowingHandle};
@@ -49,7 +49,7 @@ impl App {
                 .context("load the subscriptions")?;
         let picture = Arc::clone(&subscriptions);
         health.check_age("delivery: subscriptions", move || picture.age());
-        let producer = Producer::new(kafka, "delivery", config.produce_patience)?;
+        let producer = Producer::new(kafka, "delivery", config.produce_patience, ROOM)?;
         let sender = Sender::new(config);
         let deliverer = Deliverer::new(
             subscriptions,

@@ -4,9 +4,12 @@
 //! where there is an idempotency key ([`crate::idempotency`]) → held against their schemas →
 //! published ([`crate::publish`]) → the answer kept → a [`Receipt`].
 //!
-//! One event and a batch differ only in how many there are.
+//! One event and a batch differ only in how many there are. From the reservation on it goes its way
+//! in a task of its own: who stops listening (a deadline, a broken connection) doesn't leave the
+//! key reserved and the answer untold.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -48,20 +51,19 @@ pub(crate) struct Receipt {
 
 /// Accepts one event.
 pub(crate) async fn one(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     customer: CustomerId,
     draft: Draft,
     key: Option<String>,
 ) -> Result<(Accepted, bool), Problem> {
     let Receipt { mut results, replayed } = many(shared, customer, vec![Ok(draft)], key).await?;
-    let missing = || Problem::new(Kind::Internal, "The error has been logged.");
-    let accepted = results.pop().ok_or_else(missing)??;
+    let accepted = results.pop().ok_or_else(internal)??;
     Ok((accepted, replayed))
 }
 
 /// Accepts what is good of `items`.
 pub(crate) async fn many(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     customer: CustomerId,
     items: Vec<Result<Draft, Problem>>,
     key: Option<String>,
@@ -71,13 +73,10 @@ pub(crate) async fn many(
     // Before the key is reserved: where they can't be had, or only slowly, it stays free.
     let types: HashSet<_> = items.iter().flatten().map(|one| &one.event_type).collect();
     let judge = shared.schemas.of(customer, types).await?;
-    let fresh = async |items| {
-        let results = publish(shared, customer, &judge, items, event_id, received_at).await?;
-        Ok(Receipt { results, replayed: false })
-    };
     // What can't be accepted at all doesn't use up its key: mended, it may come again.
     let Some(key) = key.filter(|_| items.iter().any(Result::is_ok)) else {
-        return fresh(items).await;
+        let results = publish(shared, customer, &judge, items, event_id, received_at).await?;
+        return Ok(Receipt { results, replayed: false });
     };
     let claim = Claim {
         key: IdempotencyKey { customer, key },
@@ -88,11 +87,30 @@ pub(crate) async fn many(
         lease: shared.settings.produce_patience + LEASE_MARGIN,
         keep: KEEP,
     };
-    match shared.cache.reserve(&claim).await {
+    let shared = Arc::clone(shared);
+    let claimed = tokio::spawn(async move { under(&shared, &claim, &judge, items).await });
+    claimed.await.map_err(|error| {
+        tracing::error!(%error, "a request with an idempotency key ended in a panic");
+        internal()
+    })?
+}
+
+/// Accepts events once for their idempotency key.
+async fn under(
+    shared: &Shared,
+    claim: &Claim,
+    judge: &Judge,
+    items: Vec<Result<Admitted, Problem>>,
+) -> Result<Receipt, Problem> {
+    let customer = claim.key.customer;
+    let publish = async |items, event_id, received_at| {
+        publish(shared, customer, judge, items, event_id, received_at).await
+    };
+    match shared.cache.reserve(claim).await {
         Ok(Reservation::Ours { event_id, received_at }) => {
-            let results = publish(shared, customer, &judge, items, event_id, received_at).await;
+            let results = publish(items, event_id, received_at).await;
             let kept = results.as_deref().unwrap_or_default();
-            keep(shared, &claim, event_id, received_at, kept).await;
+            keep(shared, claim, event_id, received_at, kept).await;
             Ok(Receipt { results: results?, replayed: false })
         }
         Ok(Reservation::Settled { answer, .. }) => Ok(replay(&Answer::read(&answer)?)),
@@ -106,7 +124,8 @@ pub(crate) async fn many(
         }
         Err(error) if shared.settings.idempotency_without_cache == WithoutCache::Accept => {
             warn(&error, "an idempotency key is passed over");
-            fresh(items).await
+            let results = publish(items, claim.event_id, claim.received_at).await?;
+            Ok(Receipt { results, replayed: false })
         }
         Err(error) => {
             warn(&error, "an idempotency key can't be looked up");
@@ -206,6 +225,10 @@ fn replay(answer: &Answer) -> Receipt {
         }
     }
     Receipt { results, replayed: true }
+}
+
+fn internal() -> Problem {
+    Problem::new(Kind::Internal, "The error has been logged.")
 }
 
 fn now() -> OffsetDateTime {

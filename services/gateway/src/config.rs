@@ -40,7 +40,7 @@ pub struct LimitsConfig {
     pub connections: usize,
     pub streams_per_connection: u32,
     pub stream_events: usize,
-    pub waiting_events: usize,
+    pub waiting_events: u32,
     pub body_bytes: usize,
     #[serde(deserialize_with = "duration::deserialize")]
     pub header_timeout: Duration,
@@ -162,7 +162,7 @@ impl GatewayConfig {
         for (key, value) in [
             ("limits.connections", limits.connections),
             ("limits.stream_events", limits.stream_events),
-            ("limits.waiting_events", limits.waiting_events),
+            ("limits.waiting_events", limits.waiting_events as usize),
             ("limits.streams_per_connection", limits.streams_per_connection as usize),
         ] {
             if !(1..=1_000_000).contains(&value) {

@@ -12,12 +12,17 @@ use time::OffsetDateTime;
 use triggerline_types::{EventId, millis};
 
 use crate::admit::Admitted;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Fault, Kind, Problem};
 use crate::schemas::Notice;
 
 pub(crate) const HEADER: &str = "idempotency-key";
 /// The longest key.
 const MAX_CHARACTERS: usize = 255;
+/// Of the words in a kept answer, about. They stand in the cache for a day, and a batch can be
+/// refused at great length.
+const MAX_WORDS: usize = 64 * 1_024;
+/// What a repeat is told instead of more.
+const TOLD_BEFORE: &str = "The first answer said why.";
 
 /// The key that a request carries in its headers (or gRPC metadata).
 pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<String>, Problem> {
@@ -88,7 +93,7 @@ pub(crate) struct Answer {
     /// Milliseconds since the epoch.
     received_at: i64,
     pub(crate) events: usize,
-    /// Those that were not accepted, by their place.
+    /// Those that were not accepted, by their place. Of the words of many only the first are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) problems: Vec<(usize, Problem)>,
     /// Those that were accepted although their schema doesn't allow them.
@@ -101,9 +106,18 @@ impl Answer {
         event_id: EventId,
         received_at: OffsetDateTime,
         events: usize,
-        problems: Vec<(usize, Problem)>,
-        notices: Vec<(usize, Notice)>,
+        mut problems: Vec<(usize, Problem)>,
+        mut notices: Vec<(usize, Notice)>,
     ) -> Self {
+        let mut room = MAX_WORDS;
+        for (_, problem) in &mut problems {
+            if !fit(&mut room, problem.detail.len(), &mut problem.faults) {
+                TOLD_BEFORE.clone_into(&mut problem.detail);
+            }
+        }
+        for (_, notice) in &mut notices {
+            fit(&mut room, 0, &mut notice.faults);
+        }
         Self { event_id, received_at: millis(received_at), events, problems, notices }
     }
 
@@ -122,6 +136,17 @@ impl Answer {
         let nanos = i128::from(self.received_at) * 1_000_000;
         OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
+}
+
+/// Takes what these words need from the room that is left; where they don't fit, drops the faults.
+fn fit(room: &mut usize, detail: usize, faults: &mut Vec<Fault>) -> bool {
+    let words = |fault: &Fault| fault.pointer.len() + fault.detail.len();
+    let left = room.checked_sub(detail + faults.iter().map(words).sum::<usize>());
+    match left {
+        Some(left) => *room = left,
+        None => faults.clear(),
+    }
+    left.is_some()
 }
 
 #[cfg(test)]
@@ -240,5 +265,27 @@ mod tests {
         assert_eq!(read, answer);
         assert_eq!(read.received_at(), received_at);
         assert_eq!(Answer::read(&Bytes::new()).unwrap_err().kind, Kind::Internal);
+    }
+
+    #[test]
+    fn an_answer_of_many_words_is_kept_without_most_of_them() {
+        let problems: Vec<_> =
+            (0..1_000).map(|n| (n, Problem::field("/event_type", "x".repeat(399)))).collect();
+        let fault = Fault { pointer: "/a".repeat(100), detail: "x".repeat(399) };
+        let notice = Notice { quarantined: true, faults: vec![fault; 20] };
+        let notices = vec![(1_000, notice); 1_000];
+        let answer = Answer::new(
+            EventId::new(),
+            OffsetDateTime::UNIX_EPOCH,
+            2_000,
+            problems.clone(),
+            notices,
+        );
+        let written = answer.write();
+        assert!(written.len() < 4 * MAX_WORDS, "{}", written.len());
+        assert_eq!(answer.problems.first(), problems.first());
+        let (_, last) = answer.problems.last().unwrap();
+        assert_eq!((last.kind, &*last.detail), (Kind::InvalidField, TOLD_BEFORE));
+        assert!(answer.notices.iter().all(|(_, notice)| notice.quarantined));
     }
 }

@@ -109,11 +109,11 @@ impl App {
         let http = bind("gateway.http_listen", &config.http_listen).await?;
         let grpc = bind("gateway.grpc_listen", &config.grpc_listen).await?;
         let server = Server::new(config.limits.clone(), &config.tls)?;
-        let producer = Producer::new(kafka, "gateway", config.produce_patience)?;
+        let waiting = config.limits.waiting_events;
+        let producer = Producer::new(kafka, "gateway", config.produce_patience, waiting)?;
         let limiter = Arc::new(Limiter::new(Arc::clone(&cache), config.rate_limit_without_cache));
         wait_for(&*cache).await;
         let schemas = Arc::new(Schemas::new(Arc::clone(&control)));
-        let waiting = config.limits.waiting_events;
         let shared = Shared {
             cursors: Cursors::new(&pepper),
             auth: Auth::new(
@@ -126,7 +126,7 @@ impl App {
             ),
             limiter,
             schemas,
-            publisher: Publisher::new(producer.clone(), &Topics::new(kafka), waiting),
+            publisher: Publisher::new(producer.clone(), &Topics::new(kafka)),
             cache,
             control,
             events,

@@ -1,8 +1,5 @@
 //! An admitted event's way into Kafka: the last thing before 202.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
 use triggerline_kafka::{ProduceError, Producer, Topic, Topics};
 use triggerline_types::{Event, EventId};
 use triggerline_wire as wire;
@@ -12,15 +9,11 @@ use crate::problem::{Kind, Problem};
 pub(crate) struct Publisher {
     producer: Producer,
     topic: String,
-    /// One permit for each event that may wait for Kafka.
-    room: Arc<Semaphore>,
 }
 
 impl Publisher {
-    /// `waiting`: how many events may wait for Kafka's report at once.
-    pub(crate) fn new(producer: Producer, topics: &Topics, waiting: usize) -> Self {
-        let room = Arc::new(Semaphore::new(waiting));
-        Self { producer, topic: topics.name(Topic::Events), room }
+    pub(crate) fn new(producer: Producer, topics: &Topics) -> Self {
+        Self { producer, topic: topics.name(Topic::Events) }
     }
 
     /// Hands the event to Kafka's client, now, so that events started one after the other stand
@@ -30,18 +23,11 @@ impl Publisher {
         event: &Event,
     ) -> Result<impl Future<Output = Result<(), Problem>> + use<>, Problem> {
         let id = event.id;
-        let room = Arc::clone(&self.room)
-            .try_acquire_owned()
-            .map_err(|_| problem(id, &ProduceError::Full))?;
         let report = self
             .producer
             .start(&self.topic, &wire::event::encode(event))
             .map_err(|error| problem(id, &error))?;
-        Ok(async move {
-            let report = report.await;
-            drop(room);
-            report.map(drop).map_err(|error| problem(id, &error))
-        })
+        Ok(async move { report.await.map(drop).map_err(|error| problem(id, &error)) })
     }
 }
 

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
-use triggerline_kafka::{ConsumerConfig, KafkaConfig, Producer, Topic, Topics, Window, consume};
+use triggerline_kafka::{
+    ConsumerConfig, KafkaConfig, Producer, ROOM, Topic, Topics, Window, consume,
+};
 use triggerline_service::admin::Health;
 use triggerline_store::{ControlStore, Following, FollowingHandle};
 
@@ -41,7 +43,7 @@ impl App {
         let (subscriptions, following) = Following::start(control, config.refresh, Compiled::of)
             .await
             .context("load the subscriptions")?;
-        let producer = Producer::new(kafka, "matcher", config.produce_patience)?;
+        let producer = Producer::new(kafka, "matcher", config.produce_patience, ROOM)?;
         let picture = Arc::clone(&subscriptions);
         health.check_age("matcher: subscriptions", move || picture.age());
         Ok(Self {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
-use triggerline_kafka::{ConsumerConfig, KafkaConfig, Producer, Topic, Window, consume};
+use triggerline_kafka::{ConsumerConfig, KafkaConfig, Producer, ROOM, Topic, Window, consume};
 use triggerline_store::EventStore;
 
 use batch::Batcher;
@@ -41,7 +41,7 @@ impl App {
                 drain: config.drain,
             },
             keeper: Arc::new(Keeper::new(Batcher::start(events, config.batch_records))),
-            dead_letters: Producer::new(kafka, "storage", config.produce_patience)?,
+            dead_letters: Producer::new(kafka, "storage", config.produce_patience, ROOM)?,
         })
     }
 

@@ -242,7 +242,7 @@ pub(super) async fn publish_batch(
 }
 
 async fn accept_batch(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     asking: &Asking,
     form: batch::Form,
     headers: &HeaderMap,
