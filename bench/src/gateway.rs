@@ -26,7 +26,7 @@ use tokio::process::{Child, Command};
 use triggerline_testkit::{Process, World};
 
 use crate::cpu;
-use crate::load::{Load, Seen, Span};
+use crate::load::{Load, Seen, Span, text};
 use crate::report::{Figures, Report};
 
 /// Of a body, in bytes: a typical webhook (the design's P2).
@@ -165,8 +165,7 @@ fn request(key: &str, address: SocketAddr) -> String {
         })
         .to_string()
     };
-    let filling = BODY.saturating_sub(body("").len());
-    let body = body(&"x".repeat(filling));
+    let body = body(&text(BODY.saturating_sub(body("").len())));
     format!(
         "POST /v1/events HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

@@ -7,6 +7,7 @@
 //! omission").
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -146,4 +147,38 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<
             return Ok(status);
         }
     }
+}
+
+/// Text of this length that compresses about as well as text does: words, one after the other in
+/// no order, the same in each run.
+pub(crate) fn text(bytes: usize) -> String {
+    const WORDS: [&str; 16] = [
+        "order",
+        "created",
+        "customer",
+        "invoice",
+        "2026-11-23",
+        "amount",
+        "EUR",
+        "shipping",
+        "address",
+        "17.50",
+        "status",
+        "pending",
+        "item",
+        "a3f09c",
+        "quantity",
+        "warehouse",
+    ];
+    let (mut text, mut state) = (String::with_capacity(bytes + 16), 1_u64);
+    while text.len() < bytes {
+        // Knuth's MMIX constants; the upper bits are the good ones.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(WORDS[(state >> 60) as usize]);
+        // Something that doesn't come again, as ids and times are.
+        let _ = write!(text, " {:x} ", (state >> 32) & 0xffff);
+    }
+    text.truncate(bytes);
+    text
 }

@@ -3,7 +3,7 @@
 //!
 //! The cast: [`load`] sends requests, [`cpu`] asks the kernel what a process used, [`report`]
 //! holds rounds against each other. A benchmark each: [`gateway`] (with a peer, with a bare echo,
-//! at a fixed rate), [`producer`].
+//! at a fixed rate), [`producer`], [`rate`].
 #![allow(clippy::print_stdout, reason = "a command-line tool: printing is how it answers")]
 #![allow(clippy::cast_precision_loss, reason = "figures are for people")]
 
@@ -11,6 +11,7 @@ mod cpu;
 mod gateway;
 mod load;
 mod producer;
+mod rate;
 mod report;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +37,8 @@ enum Benchmark {
     Open(gateway::Options),
     /// P4: records a second and processor time, against rdkafka's FutureProducer
     Producer(producer::Options),
+    /// P11: rate checks a second against one Redis script a request, and overshoot with two nodes
+    Rate(rate::Options),
     /// The reference of `cpu`, as a server
     #[command(hide = true)]
     Echo,
@@ -48,7 +51,9 @@ fn main() -> anyhow::Result<()> {
         Benchmark::Gateway(_) | Benchmark::Cpu(_) | Benchmark::Open(_) => {
             tokio::runtime::Builder::new_current_thread().enable_all().build()?
         }
-        Benchmark::Producer(_) | Benchmark::Echo => tokio::runtime::Runtime::new()?,
+        Benchmark::Producer(_) | Benchmark::Rate(_) | Benchmark::Echo => {
+            tokio::runtime::Runtime::new()?
+        }
     };
     runtime.block_on(async {
         match &cli.benchmark {
@@ -56,6 +61,7 @@ fn main() -> anyhow::Result<()> {
             Benchmark::Cpu(options) => gateway::against_echo(options).await,
             Benchmark::Open(options) => gateway::open(options).await,
             Benchmark::Producer(options) => producer::run(options).await,
+            Benchmark::Rate(options) => rate::run(options).await,
             Benchmark::Echo => gateway::echo().await,
         }
     })

@@ -16,6 +16,7 @@ use triggerline_testkit::World;
 use triggerline_wire::Record;
 
 use crate::cpu;
+use crate::load::text;
 use crate::report::{Figures, Report};
 
 const RECORD: usize = 819;
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Records, in each round.
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     records: usize,
     /// Tasks that send one after the other.
     #[arg(long, default_value_t = 512)]
@@ -97,7 +98,7 @@ async fn contest(contestant: Contestant, options: &Options) -> anyhow::Result<()
     };
     let topic = Topics::new(&config).name(Topic::Events);
     let each = options.records / options.tasks;
-    let value = Bytes::from(vec![b'x'; RECORD]);
+    let value = Bytes::from(text(RECORD));
     let sender = Sender::new(contestant, &config, topic, value)?;
     // Connections, metadata and code are warm when the count begins.
     sender.clone().send(options.tasks).await?;

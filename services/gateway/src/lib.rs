@@ -20,7 +20,7 @@ mod http;
 mod idempotency;
 mod json;
 pub mod keys;
-mod limits;
+pub mod limits;
 mod problem;
 mod publish;
 mod schemas;

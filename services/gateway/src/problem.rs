@@ -268,11 +268,11 @@ impl IntoResponse for Problem {
 }
 
 /// Writes the document of a response that is a problem; `instance` names this occurrence.
-pub(crate) fn render(mut response: Response, instance: String) -> Response {
+pub(crate) fn render(mut response: Response, instance: impl FnOnce() -> String) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Box<Problem>>() else {
         return response;
     };
-    let json = serde_json::to_vec(&problem.document(Some(instance))).unwrap_or_default();
+    let json = serde_json::to_vec(&problem.document(Some(instance()))).unwrap_or_default();
     let kind = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     *response.body_mut() = Body::from(json);

@@ -27,6 +27,10 @@ use cli::{Cli, Command, Topics};
 use config::Config;
 use services::Service;
 
+/// A request is some fifty small allocations, freed by whichever thread comes to it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // Two TLS providers are linked (a dependency of the embedded broker brings its own), so

@@ -42,7 +42,7 @@ pub(super) async fn observe(
         .then(|| (request.method().clone(), request.uri().path().to_owned()));
     let left = Left::watch(&mut request);
     let response = next.run(request).await;
-    let mut response = render(response, format!("urn:triggerline:request:{id}"));
+    let mut response = render(response, || format!("urn:triggerline:request:{id}"));
     left.settle(&mut response).await;
     let status = response.status();
     if let Some((method, path)) = asked

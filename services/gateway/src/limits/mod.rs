@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use triggerline_store::{Cache, Grant, MemoryCache, Want};
 use triggerline_types::{ApiKeyId, RateLimit};
 
-use crate::config::WithoutCache;
+pub use crate::config::WithoutCache;
 use crate::problem::{Kind, Problem};
 use state::{LEASE, State};
 
@@ -31,26 +31,26 @@ const AWAY: Duration = Duration::from_secs(1);
 
 /// Where a key stands after a request: what the RateLimit fields say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) limit: RateLimit,
-    pub(crate) remaining: u32,
+pub struct Standing {
+    pub limit: RateLimit,
+    pub remaining: u32,
     /// Until all of the quota is free again, if nothing more comes.
-    pub(crate) reset: Duration,
+    pub reset: Duration,
 }
 
 /// What a request takes of its key's quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cost {
+pub struct Cost {
     now: u32,
     /// With what it has taken before. More than the quota never fits, even if the rest would.
     in_all: u32,
 }
 
 impl Cost {
-    pub(crate) const ONE: Self = Self { now: 1, in_all: 1 };
+    pub const ONE: Self = Self { now: 1, in_all: 1 };
 
     /// Of a batch whose request has counted as its first event.
-    pub(crate) fn rest_of(events: usize) -> Self {
+    pub fn rest_of(events: usize) -> Self {
         let in_all = u32::try_from(events).unwrap_or(u32::MAX);
         Self { now: in_all.saturating_sub(1), in_all }
     }
@@ -58,9 +58,9 @@ impl Cost {
 
 /// A request that came too soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Exceeded {
-    pub(crate) standing: Standing,
-    pub(crate) retry_after: Duration,
+pub struct Exceeded {
+    pub standing: Standing,
+    pub retry_after: Duration,
     cost: Cost,
 }
 
@@ -80,7 +80,7 @@ impl Exceeded {
 }
 
 /// One key's permits in this process.
-pub(crate) struct Share {
+pub struct Share {
     key: ApiKeyId,
     state: Mutex<State>,
     /// Held while the cache is asked, so that a crowd asks once.
@@ -93,7 +93,7 @@ impl Share {
     }
 }
 
-pub(crate) struct Limiter {
+pub struct Limiter {
     cache: Arc<dyn Cache>,
     /// What limits when the cache doesn't answer.
     local: MemoryCache,
@@ -103,7 +103,7 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    pub(crate) fn new(cache: Arc<dyn Cache>, without_cache: WithoutCache) -> Self {
+    pub fn new(cache: Arc<dyn Cache>, without_cache: WithoutCache) -> Self {
         Self {
             cache,
             local: MemoryCache::default(),
@@ -114,7 +114,7 @@ impl Limiter {
     }
 
     /// The key's share: the same one for as long as somebody holds it.
-    pub(crate) fn share(&self, key: ApiKeyId, limit: RateLimit) -> Arc<Share> {
+    pub fn share(&self, key: ApiKeyId, limit: RateLimit) -> Arc<Share> {
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = shares.get(&key).and_then(Weak::upgrade) {
             let mut state = share.state();
@@ -138,7 +138,7 @@ impl Limiter {
     }
 
     /// Whether a request of this cost may pass.
-    pub(crate) async fn take(&self, share: &Share, cost: Cost) -> Result<Standing, Exceeded> {
+    pub async fn take(&self, share: &Share, cost: Cost) -> Result<Standing, Exceeded> {
         let judge = || share.state().judge(cost, Instant::now());
         if let Some(judged) = judge() {
             return judged;
