@@ -41,7 +41,7 @@ async fn cloud_events_come_in_each_of_their_modes() -> anyhow::Result<()> {
     let client = one.client();
     let structured = json!({
         "specversion": "1.0", "id": "1", "source": "/shop", "type": "order.paid", "subject": "o/1",
-        "time": "2026-11-23T13:05:07.5+01:00", "data": {"n": 1}, "tenant": "acme", "dataschema": "/s",
+        "time": "2026-11-23T13:05:07.5+01:00", "data": {"n": 1}, "tenant": "acme", "dataschema": "https://example.com/s",
     });
     let binary = [
         JSON,
@@ -52,7 +52,7 @@ async fn cloud_events_come_in_each_of_their_modes() -> anyhow::Result<()> {
         ("ce-subject", "o/1"),
         ("ce-time", "2026-11-23T12:05:07.5Z"),
         ("ce-tenant", "acme"),
-        ("ce-dataschema", "/s"),
+        ("ce-dataschema", "https://example.com/s"),
     ];
     let form = ("content-type", "application/cloudevents+json; charset=utf-8");
     for (headers, body) in
@@ -67,7 +67,7 @@ async fn cloud_events_come_in_each_of_their_modes() -> anyhow::Result<()> {
             ("subject", json!("o/1")),
             ("occurred_at", json!("2026-11-23T12:05:07.500Z")),
             ("payload", json!({"n": 1})),
-            ("extensions", json!({"dataschema": "/s", "tenant": "acme"})),
+            ("extensions", json!({"dataschema": "https://example.com/s", "tenant": "acme"})),
         ] {
             assert_eq!(event[name], value, "{event}");
         }
@@ -88,6 +88,33 @@ async fn cloud_events_come_in_each_of_their_modes() -> anyhow::Result<()> {
     ] {
         let answer = client.send(Method::POST, "/v1/events", headers, "{}").await?;
         assert_eq!(answer.status, status, "{headers:?}");
+    }
+    // Each mode names what is wrong where its caller wrote it.
+    let with = |name: &str, value: &str| {
+        let mut event = structured.clone();
+        event[name] = value.into();
+        event
+    };
+    for (name, value) in
+        [("source", "my shop"), ("type", "a b"), ("dataschema", "/s"), ("tenant", "a\u{7}")]
+    {
+        let body = with(name, value);
+        let answer = client.send(Method::POST, "/v1/events", &[form], body.to_string()).await?;
+        let problem = answer.expect(StatusCode::BAD_REQUEST)?;
+        assert_eq!(problem["errors"][0]["pointer"], format!("/{name}"), "{problem}");
+        let body = json!([body]).to_string();
+        let answer = client.send(Method::POST, "/v1/events", &batch, body).await?;
+        let problem = &answer.expect(StatusCode::MULTI_STATUS)?["results"][0]["problem"];
+        assert_eq!(problem["errors"][0]["pointer"], format!("/{name}"), "{problem}");
+        let (header, value) =
+            (format!("ce-{name}"), value.replace(' ', "%20").replace('\u{7}', "%07"));
+        let mut headers: Vec<_> =
+            binary.iter().copied().filter(|(name, _)| *name != header).collect();
+        headers.push((&header, &value));
+        let answer = client.send(Method::POST, "/v1/events", &headers, "{}").await?;
+        let problem = answer.expect(StatusCode::BAD_REQUEST)?;
+        assert_eq!(kind(&problem), "invalid-parameter", "{problem}");
+        assert!(text(&problem, "detail").starts_with(&format!("{header} ")), "{problem}");
     }
     assert!(storage.terminate().await?.success());
     one.end().await

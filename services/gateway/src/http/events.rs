@@ -47,8 +47,8 @@ pub(super) struct EnvelopeBody {
     occurred_at: Option<String>,
 }
 
-/// A CloudEvent (1.0, JSON Event Format). Further attributes have names of lower-case letters and
-/// digits, and are strings, whole numbers or truth values.
+/// A CloudEvent (1.0, JSON Event Format). Further attributes have names of 1 to 64 lower-case
+/// letters and digits, and are strings, whole numbers of 32 bits or truth values; 32 at most.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes what `cloud_events` reads")]
 pub(super) struct CloudEventBody {
@@ -56,12 +56,8 @@ pub(super) struct CloudEventBody {
     specversion: String,
     #[schema(min_length = 1)]
     id: String,
-    #[schema(
-        min_length = 1,
-        max_length = 1024,
-        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$",
-        example = "/shop"
-    )]
+    /// A URI-reference (RFC 3986).
+    #[schema(min_length = 1, max_length = 1024, format = "uri-reference", example = "/shop")]
     source: String,
     #[schema(
         example = "order.created",
@@ -77,6 +73,9 @@ pub(super) struct CloudEventBody {
     /// `application/json`, or what ends in `+json`.
     #[schema(pattern = "json$")]
     datacontenttype: Option<String>,
+    /// An absolute URI; passed on like a further attribute.
+    #[schema(min_length = 1, max_length = 1024, format = "uri")]
+    dataschema: Option<String>,
     #[schema(value_type = Value, required = false)]
     data: Option<()>,
     /// JSON in base64, instead of `data`.

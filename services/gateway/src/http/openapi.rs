@@ -14,6 +14,7 @@ use utoipa::openapi::{
     Response, ResponseBuilder, ServerBuilder, Type,
 };
 
+use crate::cloud_events::MAX_NAME_BYTES;
 use crate::problem::{Document, Fault, Kind, Row};
 
 const PROBLEM: &str = "application/problem+json";
@@ -42,9 +43,22 @@ pub(super) fn complete(document: OpenApi) -> Value {
     let mut document = serde_json::to_value(with_what_is_common(document)).unwrap_or_default();
     share_problems(&mut document);
     drop_unused(&mut document);
+    describe_extensions(&mut document);
     // utoipa's 3.1 has no place for it.
     document["webhooks"] = webhooks();
     document
+}
+
+/// The further attributes of a CloudEvent: utoipa has no word for what members may be called.
+fn describe_extensions(document: &mut Value) {
+    let event = &mut document["components"]["schemas"]["CloudEventBody"];
+    let pattern = format!("^([a-z0-9]{{1,{MAX_NAME_BYTES}}}|data_base64)$");
+    event["propertyNames"] = json!({"pattern": pattern});
+    event["additionalProperties"] = json!({"anyOf": [
+        {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$"},
+        {"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX},
+        {"type": ["boolean", "null"]},
+    ]});
 }
 
 /// Takes away the schemas that nothing refers to: of generic lists, utoipa writes the items out.
