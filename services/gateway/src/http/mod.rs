@@ -1,7 +1,8 @@
 //! The HTTP door. One file for each thing that can be asked for; here, what they share: the
-//! routes, reading a body ([`body`]), what stands around each handler ([`layer`]), and what a path
-//! or method that isn't there is answered.
+//! routes, reading a body ([`body`]), what may be asked for ([`asked`]), what stands around each
+//! handler ([`layer`]), and what a path or method that isn't there is answered.
 
+mod asked;
 mod audit;
 mod body;
 mod customers;
@@ -37,7 +38,9 @@ use crate::Shared;
 use crate::json::{self, Object};
 use crate::problem::{Kind, Problem};
 
+use asked::Known;
 pub(crate) use body::units;
+use layer::Door;
 pub(crate) use layer::{REQUEST_ID, request_id};
 
 /// What can be asked for with a key. Each route comes with its documentation, or not at all.
@@ -73,13 +76,15 @@ pub(crate) fn document() -> Value {
 
 pub(crate) fn router(shared: Arc<Shared>) -> anyhow::Result<Router> {
     let (with_key, _) = documented().split_for_parts();
+    let document = document();
+    let door = Door { shared: Arc::clone(&shared), known: Arc::new(Known::of(&document)) };
     let with_key = with_key
         // The same handlers, where people look for them.
         .route("/events", post(events::publish))
         .route("/inbox", get(inbox::list))
-        .route_layer(from_fn_with_state(Arc::clone(&shared), layer::identify));
+        .route_layer(from_fn_with_state(door, layer::identify));
     let router = with_key
-        .merge(reference::router(&document()))
+        .merge(reference::router(&document))
         .fallback(|| async { Problem::new(Kind::NotFound, "There is nothing at this path.") })
         .method_not_allowed_fallback(|| async {
             Problem::new(Kind::MethodNotAllowed, "This path doesn't take this method.")
