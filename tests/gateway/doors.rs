@@ -312,7 +312,7 @@ async fn the_api_explains_itself() -> anyhow::Result<()> {
     assert_eq!(document["openapi"], "3.1.0");
     let checked_in: Value = serde_json::from_str(include_str!("../../docs/openapi.json"))?;
     assert_eq!(document, checked_in);
-    for (path, starts, kind) in [
+    for (path, starts, form) in [
         ("/docs", "<!doctype html>", "text/html; charset=utf-8"),
         ("/docs/errors", "# Errors", "text/markdown; charset=utf-8"),
         ("/docs/errors/rate-limited", "# rate-limited", "text/markdown; charset=utf-8"),
@@ -321,7 +321,7 @@ async fn the_api_explains_itself() -> anyhow::Result<()> {
         let answer = nobody.get(path).await?;
         assert_eq!(
             (answer.status, answer.headers["content-type"].to_str()?),
-            (StatusCode::OK, kind)
+            (StatusCode::OK, form)
         );
         assert!(answer.body.starts_with(starts.as_bytes()), "{path}");
     }
@@ -337,6 +337,25 @@ async fn the_api_explains_itself() -> anyhow::Result<()> {
         text(&problem, "instance"),
         format!("urn:triggerline:request:{}", answer.headers["x-request-id"].to_str()?)
     );
+    // A path that takes other methods names them (RFC 9110 §15.5.6), to whoever asks: no key is
+    // looked for, so no limit is told of.
+    for client in [&nobody, &one.client()] {
+        for (method, path, allowed) in [
+            (Method::DELETE, "/v1/events", "GET, HEAD, POST"),
+            (Method::GET, "/v1/events/batch", "POST"),
+            (Method::PUT, "/inbox", "GET, HEAD"),
+            (Method::PATCH, "/v1/schemas/a", "DELETE, GET, HEAD, PUT"),
+            (Method::POST, "/openapi.json", "GET, HEAD"),
+        ] {
+            let answer = client.send(method, path, &[], "").await?;
+            let problem = answer.expect(StatusCode::METHOD_NOT_ALLOWED)?;
+            assert_eq!(kind(&problem), "method-not-allowed");
+            let mut methods: Vec<_> = answer.headers["allow"].to_str()?.split(',').collect();
+            methods.sort_unstable();
+            assert_eq!(methods.join(", "), allowed, "{path}");
+            assert!(!answer.headers.contains_key("ratelimit"), "{path}");
+        }
+    }
     let headers = [("x-request-id", "mine-17")];
     let answer = nobody.send(Method::GET, "/v1/inbox", &headers, "").await?;
     assert_eq!(answer.headers["x-request-id"], "mine-17");
