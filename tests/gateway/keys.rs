@@ -211,11 +211,17 @@ async fn customers_are_managed_over_the_api_and_at_the_command_line() -> anyhow:
     let json = [("content-type", "application/json")];
     let path = format!("/v1/customers/{id}");
     let change = json!({"rate_limit": null, "name": "Käse"}).to_string();
-    let changed = admin.send(Method::PATCH, &path, &json, change).await?.expect(StatusCode::OK)?;
+    let merge = [("content-type", "application/merge-patch+json")];
+    let changed = admin.send(Method::PATCH, &path, &merge, change).await?.expect(StatusCode::OK)?;
     assert_eq!(
         (text(&changed, "name"), text(&changed, "rate_limit")),
         ("Käse".into(), "10000/1s".into())
     );
+    admin.send(Method::PATCH, &path, &json, "{}").await?.expect(StatusCode::OK)?;
+    let other = [("content-type", "application/json-patch+json")];
+    let answer = admin.send(Method::PATCH, &path, &other, "[]").await?;
+    answer.expect(StatusCode::UNSUPPORTED_MEDIA_TYPE)?;
+    assert_eq!(answer.headers["accept-patch"], "application/merge-patch+json, application/json");
     wait_until("the plan's limit to hold again", LIMIT, || async {
         let answer = theirs.get("/v1/api-keys").await.map_err(|error| error.to_string())?;
         let policy = answer.headers["ratelimit-policy"].to_str().unwrap_or_default().to_owned();

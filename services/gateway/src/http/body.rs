@@ -151,11 +151,18 @@ pub(super) fn batch_form(headers: &HeaderMap) -> Result<batch::Form, Problem> {
     }
 }
 
-/// For everything that takes one JSON document.
-pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
-    match media_type(headers).as_deref() {
-        None | Some("application/json") => Ok(()),
-        Some(text) => Err(unsupported(text, "send application/json")),
+/// What everything that takes one JSON document takes.
+pub(super) const JSON: &[&str] = &["application/json"];
+/// What a change takes: RFC 7396's own type, and what people send.
+pub(super) const MERGE_PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
+
+/// Whether the body is of one of the types, or doesn't say.
+pub(super) fn expect(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
+    match media_type(headers) {
+        Some(text) if !types.contains(&&*text) => {
+            Err(unsupported(&text, &format!("send {}", types.join(" or "))))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -180,6 +187,50 @@ fn unsupported(found: &str, told: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_a_merge_patch() {
+        for (text, json, patch) in [
+            (None, true, true),
+            (Some("application/json; charset=utf-8"), true, true),
+            (Some("application/merge-patch+json"), false, true),
+            (Some("Application/Merge-Patch+JSON; charset=utf-8"), false, true),
+            (Some("application/json-patch+json"), false, false),
+            (Some("text/plain"), false, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(text) = text {
+                headers.insert(header::CONTENT_TYPE, text.parse().unwrap());
+            }
+            let taken = (expect(&headers, JSON).is_ok(), expect(&headers, MERGE_PATCH).is_ok());
+            assert_eq!(taken, (json, patch), "{text:?}");
+        }
+    }
+
+    /// What the document says that a call takes, the call takes.
+    #[test]
+    fn documented_types_are_taken() {
+        let document = super::super::document();
+        let mut types = 0;
+        for item in document["paths"].as_object().unwrap().values() {
+            for operation in item.as_object().unwrap().values() {
+                let content = operation["requestBody"]["content"].as_object();
+                for text in content.into_iter().flat_map(|content| content.keys()) {
+                    let mut headers = HeaderMap::new();
+                    headers.insert(header::CONTENT_TYPE, text.parse().unwrap());
+                    let taken = match operation["operationId"].as_str().unwrap() {
+                        "publishEvent" => event_form(&headers).is_ok(),
+                        "publishBatch" => batch_form(&headers).is_ok(),
+                        "updateCustomer" => expect(&headers, MERGE_PATCH).is_ok(),
+                        _ => expect(&headers, JSON).is_ok(),
+                    };
+                    assert!(taken, "{text} of {}", operation["operationId"]);
+                    types += 1;
+                }
+            }
+        }
+        assert!(types >= 13, "{types}");
+    }
 
     #[test]
     fn headers_say_what_a_body_is() {

@@ -103,7 +103,17 @@ async fn read_json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, Problem> {
-    body::expect_json(headers)?;
+    read_json_as(body::JSON, shared, headers, body).await
+}
+
+/// As [`read_json`], where the body is of one of the types.
+async fn read_json_as<T: DeserializeOwned>(
+    types: &[&str],
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    body::expect(headers, types)?;
     let received = body::read(shared, headers, body, body::MAX_BODY_BYTES).await?;
     let Object(body) = json::read(&received.bytes)?;
     Ok(body)
@@ -119,7 +129,7 @@ async fn read_json_or_nothing<T: DeserializeOwned>(
     if received.bytes.is_empty() {
         return Ok(None);
     }
-    body::expect_json(headers)?;
+    body::expect(headers, body::JSON)?;
     let body: Option<Object<T>> = json::read(&received.bytes)?;
     Ok(body.map(|Object(body)| body))
 }
