@@ -29,7 +29,7 @@ def resolve(schema):
 # A good body for each operation that takes one, in each of its content types.
 EVENT = {"event_type": "shape", "payload": {"a": 1}, "source": "shapes", "subject": "one", "occurred_at": "2026-01-01T00:00:00Z"}
 CLOUD = {"specversion": "1.0", "id": "1", "source": "/shapes", "type": "shape", "data": {"a": 1}}
-LINES = ("application/x-ndjson",)
+LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines")
 GOOD = {
     ("publishEvent", "application/json"): EVENT,
     ("publishEvent", "application/cloudevents+json"): CLOUD,

@@ -140,9 +140,13 @@ pub(super) fn event_form(headers: &HeaderMap) -> Result<Form, Problem> {
 pub(super) fn batch_form(headers: &HeaderMap) -> Result<batch::Form, Problem> {
     match media_type(headers).as_deref() {
         None | Some("application/json") => Ok(batch::Form::Array),
-        Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => {
-            Ok(batch::Form::Lines)
-        }
+        // None of them is registered; these are the ones in use.
+        Some(
+            "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/jsonlines",
+        ) => Ok(batch::Form::Lines),
         Some("application/cloudevents-batch+json") => Ok(batch::Form::CloudEvents),
         Some(text) => Err(unsupported(
             text,
@@ -229,7 +233,7 @@ mod tests {
                 }
             }
         }
-        assert!(types >= 13, "{types}");
+        assert!(types >= 16, "{types}");
     }
 
     #[test]
@@ -251,6 +255,10 @@ mod tests {
                 Some(batch::Form::Array),
             ),
             (&[(content, "application/x-ndjson")], None, Some(batch::Form::Lines)),
+            (&[(content, "application/ndjson")], None, Some(batch::Form::Lines)),
+            (&[(content, "application/jsonl")], None, Some(batch::Form::Lines)),
+            (&[(content, "application/jsonlines")], None, Some(batch::Form::Lines)),
+            (&[(content, "application/json-lines")], None, None),
             (
                 &[(content, "application/cloudevents+json; charset=UTF-8")],
                 Some(Form::Structured),
