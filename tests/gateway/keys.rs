@@ -236,6 +236,28 @@ async fn customers_are_managed_over_the_api_and_at_the_command_line() -> anyhow:
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && told.contains("default"), "{told}");
 
+    // A name is as good at either door.
+    let long = "x".repeat(201);
+    for bad in ["", "\u{1b}[2J", "a\nb", &long] {
+        for arguments in [
+            &["customers", "create", bad][..],
+            &["customers", "update", &id, "--name", bad],
+            &["keys", "create", "--customer", &id, "--name", bad],
+        ] {
+            let output = one.world.output(arguments).await?;
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success(), "{arguments:?}");
+            assert!(told.contains("a name is 1 to 200 bytes long"), "{told}");
+        }
+        let body = json!({"name": bad}).to_string();
+        let problem = admin.post("/v1/customers", body).await?.expect(StatusCode::BAD_REQUEST)?;
+        assert_eq!(
+            problem["errors"][0]["detail"],
+            "is 1 to 200 bytes long, without control characters"
+        );
+    }
+    assert_eq!(one.world.run(&["customers", "list"]).await?.lines().count(), 2);
+
     let revoke = format!("{keys}/{}", text(&made, "id"));
     admin.delete(&revoke).await?.expect(StatusCode::OK)?;
     let listed = admin.get(&keys).await?.expect(StatusCode::OK)?;

@@ -13,7 +13,7 @@ use triggerline_types::{Customer, CustomerId, RateLimit, Scope, format_instant};
 use utoipa::ToSchema;
 
 use super::body::MERGE_PATCH;
-use super::keys::{check_name, rate_limit};
+use super::keys::{judge_name, rate_limit};
 use super::paging::{Page, Paging};
 use super::{Id, Query, read_json, read_json_as};
 use crate::Shared;
@@ -65,7 +65,7 @@ impl CustomerChangeBody {
         let name = self.name.map(|name| name.ok_or_else(|| Problem::field("/name", "is null")));
         let name = name.transpose()?;
         if let Some(name) = &name {
-            check_name("/name", name)?;
+            judge_name("/name", name)?;
         }
         let default = || Customer::DEFAULT_PLAN.to_owned();
         let plan = self.plan.map(|plan| plan.unwrap_or_else(default));
@@ -121,7 +121,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<CustomerView>), Problem> {
     asking.may(Scope::Admin)?;
     let body: NewCustomerBody = read_json(&shared, &headers, body).await?;
-    check_name("/name", &body.name)?;
+    judge_name("/name", &body.name)?;
     let plan = body.plan.unwrap_or_else(|| Customer::DEFAULT_PLAN.to_owned());
     check_plan(&shared.settings.plans, &plan)?;
     let rate_limit = rate_limit(body.rate_limit.as_deref())?;
