@@ -193,6 +193,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_errors_page_has_the_limits_that_hold() {
+        let page = include_str!("../../../../docs/errors/too-large.md");
+        for (limit, told) in [
+            (MAX_BYTES, "1,000,000 bytes |"),
+            (MAX_BODY_BYTES, "1,048,576 bytes |"),
+            (MAX_BATCH_BYTES, "5,000,000 bytes, "),
+            (batch::MAX_EVENTS, "1,000 events |"),
+        ] {
+            let digits: String = told.chars().filter(char::is_ascii_digit).collect();
+            assert_eq!(digits, limit.to_string());
+            assert!(page.contains(told), "{told}");
+        }
+    }
+
+    #[test]
     fn a_change_is_a_merge_patch() {
         for (text, json, patch) in [
             (None, true, true),

@@ -23,8 +23,8 @@ const DESCRIPTION: &str = "\
 Triggerline takes events in, matches them against subscriptions, and delivers them as signed webhooks.
 
 Send an API key as `Authorization: Bearer tl_…` or `X-API-Key: tl_…`. Errors are problem documents \
-(RFC 9457); each type has a page under `/docs/errors`. Every answer to a known key says where its rate \
-limit stands (`RateLimit-Policy`, `RateLimit`). A query parameter that a call doesn't have, or has twice, \
+(RFC 9457); each type has a page under `/docs/errors`. Every answer for which a key was looked at, and known, says \
+where its rate limit stands (`RateLimit-Policy`, `RateLimit`). A query parameter that a call doesn't have, or has twice, \
 is refused. Events may be handed in over gRPC as well: see \
 `proto/triggerline/v1`.";
 
