@@ -313,6 +313,46 @@ mod tests {
         assert!(now == checked_in, "docs/openapi.json is not what the code says; see this test");
     }
 
+    /// Readers refuse members that they don't know, but for the attributes of a CloudEvent.
+    #[test]
+    fn bodies_have_no_members_but_those_that_are_documented() {
+        let document = document();
+        let mut bodies = 0;
+        for item in document["paths"].as_object().unwrap().values() {
+            for operation in item.as_object().unwrap().values() {
+                let content = operation["requestBody"]["content"].as_object();
+                for (_, media) in content.into_iter().flatten() {
+                    let text = media.to_string();
+                    for name in text.split("#/components/schemas/").skip(1) {
+                        let name = name.split('"').next().unwrap();
+                        let more = &document["components"]["schemas"][name]["additionalProperties"];
+                        if name == "CloudEventBody" {
+                            assert!(more["anyOf"].is_array(), "{more}");
+                        } else {
+                            assert_eq!(more, &Value::Bool(false), "{name}");
+                        }
+                        bodies += 1;
+                    }
+                }
+            }
+        }
+        assert!(bodies >= 12, "{bodies}");
+    }
+
+    #[test]
+    fn a_replayed_answer_is_documented_to_say_so() {
+        let document = document();
+        for (path, status) in [
+            ("/v1/events", "202"),
+            ("/v1/events", "207"),
+            ("/v1/events/batch", "202"),
+            ("/v1/events/batch", "207"),
+        ] {
+            let answer = &document["paths"][path]["post"]["responses"][status];
+            assert!(answer["headers"]["Idempotent-Replayed"].is_object(), "{path}: {answer}");
+        }
+    }
+
     #[test]
     fn every_operation_documents_its_errors() {
         let document = document();
