@@ -14,6 +14,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +23,8 @@ use bytes::Bytes;
 use fluent_uri::{Uri, UriRef};
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 use triggerline_types::EventType;
@@ -41,7 +45,7 @@ const DATA: [&str; 2] = ["data", "data_base64"];
 
 /// An event in structured mode.
 pub(crate) fn structured(body: &Bytes, traceparent: Option<String>) -> Result<Draft, Problem> {
-    let members: BTreeMap<Cow<'_, str>, &RawValue> = json::read(body)?;
+    let Members(members) = json::read(body)?;
     let text = |name: &str| match members.get(name) {
         None => Ok(None),
         Some(raw) => serde_json::from_str::<Option<String>>(raw.get())
@@ -82,6 +86,39 @@ pub(crate) fn structured(body: &Bytes, traceparent: Option<String>) -> Result<Dr
     };
     check_depth(pointer, &payload)?;
     attributes.draft(text("traceparent")?.or(traceparent), payload)
+}
+
+/// The members of a structured event, each once: of two, readers take one or the other.
+struct Members<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfMap;
+
+        impl<'de> Visitor<'de> for OfMap {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<Cow<'de, str>, _>()? {
+                    match members.entry(name) {
+                        Entry::Vacant(place) => place.insert(value),
+                        Entry::Occupied(other) => {
+                            let told = format!("duplicate field `{}`", other.key());
+                            return Err(A::Error::custom(told));
+                        }
+                    };
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(OfMap)
+    }
 }
 
 /// Whether a request is an event in binary mode (§3.1: it has the `ce-` headers).
@@ -334,6 +371,8 @@ mod tests {
             (event(r#","dataschema":"/relative""#), Kind::InvalidField, "/dataschema"),
             (event(r#","myext":2147483648"#), Kind::MalformedBody, "/myext"),
             (event(r#","myext":1.0"#), Kind::MalformedBody, "/myext"),
+            (event(r#","id":"18""#), Kind::MalformedBody, ""),
+            (event(r#","myext":1,"my\u0065xt":1"#), Kind::MalformedBody, ""),
             (event(r#","my_ext":1"#), Kind::MalformedBody, "/my_ext"),
             (event(&format!(r#","{0}":1"#, "x".repeat(65))), Kind::MalformedBody, &long),
             (event(&format!(r#","data":{deep}"#)), Kind::InvalidField, "/data"),
