@@ -4,7 +4,9 @@
 2. Ids are ours: a random one is never found. Every second well-formed id becomes one that exists.
 3. One fault at a time: cases of the coverage phase have `""` for a nullable date-time (it is none)
    and always the same Idempotency-Key, so that each would be refused whatever else is in it.
-4. A webhook's URL is guarded, and what is delivered goes there: one that is a good URL becomes one
+4. `ce-specversion` makes another thing of the body than its content type says, which no schema can
+   tell: the headers of CloudEvents' binary mode are left to cloud_events.py and cloud_events.mjs.
+5. A webhook's URL is guarded, and what is delivered goes there: one that is a good URL becomes one
    at which nobody listens.
 """
 
@@ -21,7 +23,7 @@ import said
 
 BASE = f"http://{os.environ['TL_HTTP']}"
 OWN = {os.environ["TL_KEY_ID"], os.environ["TL_CUSTOMER_ID"]}
-GOOD_TYPE = re.compile(r"[A-Za-z0-9._:-]{1,255}")
+GOOD_TYPE = re.compile(r"[A-Za-z0-9._/:-]{1,255}")
 
 client = said.session()
 
@@ -103,6 +105,12 @@ def mend(value, place):
         for name in INSTANTS:
             if value.get(name) == "" and f"/{name}" not in place:
                 value[name] = "2099-01-01T00:00:00Z"
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    operation = raw_schema["paths"]["/v1/events"]["post"]
+    operation["parameters"] = [one for one in operation["parameters"] if not one["name"].startswith("ce-")]
 
 
 @schemathesis.hook

@@ -41,7 +41,7 @@ async fn cloud_events_come_in_each_of_their_modes() -> anyhow::Result<()> {
     let client = one.client();
     let structured = json!({
         "specversion": "1.0", "id": "1", "source": "/shop", "type": "order.paid", "subject": "o/1",
-        "time": "2026-11-23T13:05:07.5+01:00", "data": {"n": 1}, "tenant": "acme", "dataschema": "/s",
+        "time": "2026-11-23T13:05:07.5+01:00", "data": {"n": 1}, "tenant": "acme", "dataschema": "https://example.com/s",
     });
     let binary = [
         JSON,
@@ -52,7 +52,7 @@ async fn cloud_events_come_in_each_of_their_modes() -> anyhow::Result<()> {
         ("ce-subject", "o/1"),
         ("ce-time", "2026-11-23T12:05:07.5Z"),
         ("ce-tenant", "acme"),
-        ("ce-dataschema", "/s"),
+        ("ce-dataschema", "https://example.com/s"),
     ];
     let form = ("content-type", "application/cloudevents+json; charset=utf-8");
     for (headers, body) in
@@ -67,7 +67,7 @@ async fn cloud_events_come_in_each_of_their_modes() -> anyhow::Result<()> {
             ("subject", json!("o/1")),
             ("occurred_at", json!("2026-11-23T12:05:07.500Z")),
             ("payload", json!({"n": 1})),
-            ("extensions", json!({"dataschema": "/s", "tenant": "acme"})),
+            ("extensions", json!({"dataschema": "https://example.com/s", "tenant": "acme"})),
         ] {
             assert_eq!(event[name], value, "{event}");
         }
@@ -88,6 +88,33 @@ async fn cloud_events_come_in_each_of_their_modes() -> anyhow::Result<()> {
     ] {
         let answer = client.send(Method::POST, "/v1/events", headers, "{}").await?;
         assert_eq!(answer.status, status, "{headers:?}");
+    }
+    // Each mode names what is wrong where its caller wrote it.
+    let with = |name: &str, value: &str| {
+        let mut event = structured.clone();
+        event[name] = value.into();
+        event
+    };
+    for (name, value) in
+        [("source", "my shop"), ("type", "a b"), ("dataschema", "/s"), ("tenant", "a\u{7}")]
+    {
+        let body = with(name, value);
+        let answer = client.send(Method::POST, "/v1/events", &[form], body.to_string()).await?;
+        let problem = answer.expect(StatusCode::BAD_REQUEST)?;
+        assert_eq!(problem["errors"][0]["pointer"], format!("/{name}"), "{problem}");
+        let body = json!([body]).to_string();
+        let answer = client.send(Method::POST, "/v1/events", &batch, body).await?;
+        let problem = &answer.expect(StatusCode::MULTI_STATUS)?["results"][0]["problem"];
+        assert_eq!(problem["errors"][0]["pointer"], format!("/{name}"), "{problem}");
+        let (header, value) =
+            (format!("ce-{name}"), value.replace(' ', "%20").replace('\u{7}', "%07"));
+        let mut headers: Vec<_> =
+            binary.iter().copied().filter(|(name, _)| *name != header).collect();
+        headers.push((&header, &value));
+        let answer = client.send(Method::POST, "/v1/events", &headers, "{}").await?;
+        let problem = answer.expect(StatusCode::BAD_REQUEST)?;
+        assert_eq!(kind(&problem), "invalid-parameter", "{problem}");
+        assert!(text(&problem, "detail").starts_with(&format!("{header} ")), "{problem}");
     }
     assert!(storage.terminate().await?.success());
     one.end().await
@@ -285,7 +312,7 @@ async fn the_api_explains_itself() -> anyhow::Result<()> {
     assert_eq!(document["openapi"], "3.1.0");
     let checked_in: Value = serde_json::from_str(include_str!("../../docs/openapi.json"))?;
     assert_eq!(document, checked_in);
-    for (path, starts, kind) in [
+    for (path, starts, form) in [
         ("/docs", "<!doctype html>", "text/html; charset=utf-8"),
         ("/docs/errors", "# Errors", "text/markdown; charset=utf-8"),
         ("/docs/errors/rate-limited", "# rate-limited", "text/markdown; charset=utf-8"),
@@ -294,7 +321,7 @@ async fn the_api_explains_itself() -> anyhow::Result<()> {
         let answer = nobody.get(path).await?;
         assert_eq!(
             (answer.status, answer.headers["content-type"].to_str()?),
-            (StatusCode::OK, kind)
+            (StatusCode::OK, form)
         );
         assert!(answer.body.starts_with(starts.as_bytes()), "{path}");
     }
@@ -310,6 +337,25 @@ async fn the_api_explains_itself() -> anyhow::Result<()> {
         text(&problem, "instance"),
         format!("urn:triggerline:request:{}", answer.headers["x-request-id"].to_str()?)
     );
+    // A path that takes other methods names them (RFC 9110 §15.5.6), to whoever asks: no key is
+    // looked for, so no limit is told of.
+    for client in [&nobody, &one.client()] {
+        for (method, path, allowed) in [
+            (Method::DELETE, "/v1/events", "GET, HEAD, POST"),
+            (Method::GET, "/v1/events/batch", "POST"),
+            (Method::PUT, "/inbox", "GET, HEAD"),
+            (Method::PATCH, "/v1/schemas/a", "DELETE, GET, HEAD, PUT"),
+            (Method::POST, "/openapi.json", "GET, HEAD"),
+        ] {
+            let answer = client.send(method, path, &[], "").await?;
+            let problem = answer.expect(StatusCode::METHOD_NOT_ALLOWED)?;
+            assert_eq!(kind(&problem), "method-not-allowed");
+            let mut methods: Vec<_> = answer.headers["allow"].to_str()?.split(',').collect();
+            methods.sort_unstable();
+            assert_eq!(methods.join(", "), allowed, "{path}");
+            assert!(!answer.headers.contains_key("ratelimit"), "{path}");
+        }
+    }
     let headers = [("x-request-id", "mine-17")];
     let answer = nobody.send(Method::GET, "/v1/inbox", &headers, "").await?;
     assert_eq!(answer.headers["x-request-id"], "mine-17");

@@ -8,9 +8,9 @@ use futures::future::join_all;
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use triggerline_testkit::Client;
+use triggerline_testkit::{Client, wait_until};
 
-use crate::{Gateway, One};
+use crate::{Gateway, LIMIT, One, text};
 
 async fn connect(gateway: &Gateway) -> anyhow::Result<TcpStream> {
     let address = gateway.http.strip_prefix("http://").context("an address")?;
@@ -109,6 +109,47 @@ async fn an_endless_body_is_refused_before_it_is_in_memory() -> anyhow::Result<(
     drop(waiting);
     assert!(gateway.process.terminate().await?.success());
     world.tear_down().await
+}
+
+/// Two hundred events of a megabyte are one page by their number.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn a_page_of_large_events_is_no_larger_than_it_may_be() -> anyhow::Result<()> {
+    const EVENTS: usize = 12;
+    let one = One::start().await?;
+    let mut storage = one.world.start(&["storage"])?;
+    storage.logged("storing").await?;
+    let client = one.client();
+    let payload = format!("\"{}\"", "x".repeat(999_998));
+    let mut sent = Vec::new();
+    for _ in 0..EVENTS {
+        let answer = client.publish("large", payload.as_bytes()).await?;
+        sent.push(text(&answer.expect(StatusCode::ACCEPTED)?, "event_id"));
+    }
+    for id in &sent {
+        wait_until("the event to be stored", LIMIT, || async {
+            let answer = client.get(&format!("/v1/events/{id}")).await;
+            answer.and_then(|answer| answer.expect(StatusCode::OK)).map_err(|e| e.to_string())
+        })
+        .await?;
+    }
+    let (mut listed, mut pages) = (Vec::new(), Vec::new());
+    let mut path = "/v1/inbox?order=asc&limit=200".to_owned();
+    loop {
+        let answer = client.get(&path).await?;
+        let page = answer.expect(StatusCode::OK)?;
+        assert!(answer.body.len() < 9 << 20, "{} bytes", answer.body.len());
+        let data = page["data"].as_array().context("no data")?;
+        pages.push(data.len());
+        listed.extend(data.iter().map(|event| text(event, "event_id")));
+        match page["next_cursor"].as_str() {
+            Some(cursor) => path = format!("/v1/inbox?order=asc&limit=200&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!((listed, pages), (sent, vec![8, 4]));
+    assert!(storage.terminate().await?.success());
+    one.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

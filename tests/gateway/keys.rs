@@ -211,11 +211,17 @@ async fn customers_are_managed_over_the_api_and_at_the_command_line() -> anyhow:
     let json = [("content-type", "application/json")];
     let path = format!("/v1/customers/{id}");
     let change = json!({"rate_limit": null, "name": "Käse"}).to_string();
-    let changed = admin.send(Method::PATCH, &path, &json, change).await?.expect(StatusCode::OK)?;
+    let merge = [("content-type", "application/merge-patch+json")];
+    let changed = admin.send(Method::PATCH, &path, &merge, change).await?.expect(StatusCode::OK)?;
     assert_eq!(
         (text(&changed, "name"), text(&changed, "rate_limit")),
         ("Käse".into(), "10000/1s".into())
     );
+    admin.send(Method::PATCH, &path, &json, "{}").await?.expect(StatusCode::OK)?;
+    let other = [("content-type", "application/json-patch+json")];
+    let answer = admin.send(Method::PATCH, &path, &other, "[]").await?;
+    answer.expect(StatusCode::UNSUPPORTED_MEDIA_TYPE)?;
+    assert_eq!(answer.headers["accept-patch"], "application/merge-patch+json, application/json");
     wait_until("the plan's limit to hold again", LIMIT, || async {
         let answer = theirs.get("/v1/api-keys").await.map_err(|error| error.to_string())?;
         let policy = answer.headers["ratelimit-policy"].to_str().unwrap_or_default().to_owned();
@@ -229,6 +235,28 @@ async fn customers_are_managed_over_the_api_and_at_the_command_line() -> anyhow:
     let output = one.world.output(&["customers", "update", &id, "--plan", "gold"]).await?;
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && told.contains("default"), "{told}");
+
+    // A name is as good at either door.
+    let long = "x".repeat(201);
+    for bad in ["", "\u{1b}[2J", "a\nb", &long] {
+        for arguments in [
+            &["customers", "create", bad][..],
+            &["customers", "update", &id, "--name", bad],
+            &["keys", "create", "--customer", &id, "--name", bad],
+        ] {
+            let output = one.world.output(arguments).await?;
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success(), "{arguments:?}");
+            assert!(told.contains("a name is 1 to 200 bytes long"), "{told}");
+        }
+        let body = json!({"name": bad}).to_string();
+        let problem = admin.post("/v1/customers", body).await?.expect(StatusCode::BAD_REQUEST)?;
+        assert_eq!(
+            problem["errors"][0]["detail"],
+            "is 1 to 200 bytes long, without control characters"
+        );
+    }
+    assert_eq!(one.world.run(&["customers", "list"]).await?.lines().count(), 2);
 
     let revoke = format!("{keys}/{}", text(&made, "id"));
     admin.delete(&revoke).await?.expect(StatusCode::OK)?;

@@ -85,6 +85,22 @@ async fn each_mode_does_what_it_says() -> anyhow::Result<()> {
     assert_eq!(listed["data"].as_array().map(Vec::len), Some(1), "{listed}");
     client.delete("/v1/schemas/order.paid").await?.expect(StatusCode::NO_CONTENT)?;
     client.get("/v1/schemas/order.paid").await?.expect(StatusCode::NOT_FOUND)?;
+
+    // A slash in the path is written `%2F`, and is one in the type.
+    let made = put(&client, "shop%2Forder:paid", "reject", SCHEMA).await?;
+    assert_eq!(made["event_type"], "shop/order:paid");
+    posted(&client, "shop/order:paid", "{}", StatusCode::UNPROCESSABLE_ENTITY, "422").await?;
+    for (path, status) in [
+        ("/v1/schemas/shop%2forder:paid", StatusCode::OK),
+        ("/v1/schemas/shop%2Forder%3Apaid", StatusCode::OK),
+        ("/v1/schemas/shop/order:paid", StatusCode::NOT_FOUND),
+        ("/v1/schemas/shop%252Forder:paid", StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(client.get(path).await?.status, status, "{path}");
+    }
+    let release = "/v1/schemas/shop%2Forder:paid/release";
+    assert_eq!(client.post(release, "").await?.expect(StatusCode::OK)?["released"], 0);
+    client.delete("/v1/schemas/shop%2Forder:paid").await?.expect(StatusCode::NO_CONTENT)?;
     one.end().await
 }
 

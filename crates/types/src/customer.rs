@@ -4,6 +4,20 @@ use time::OffsetDateTime;
 
 use crate::{ApiKeyId, CustomerId, RateLimit};
 
+/// The longest name of a customer or a key, in bytes.
+const MAX_NAME_BYTES: usize = 200;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is 1 to {MAX_NAME_BYTES} bytes long, without control characters")]
+pub struct InvalidName;
+
+/// Whether a customer or a key may be called so, whoever makes it: names are printed, on terminals
+/// as well.
+pub fn check_name(name: &str) -> Result<(), InvalidName> {
+    let fits = (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
+    if fits { Ok(()) } else { Err(InvalidName) }
+}
+
 /// The tenant: owns API keys, subscriptions and events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Customer {
@@ -120,5 +134,26 @@ impl Scope {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_can_be_printed() {
+        for (name, good) in [
+            ("Käse & Co", true),
+            ("", false),
+            (&*"x".repeat(200), true),
+            (&*"x".repeat(201), false),
+            (&*"ü".repeat(101), false),
+            ("a\nb", false),
+            ("\u{1b}[2J", false),
+            ("\u{9b}2J", false),
+        ] {
+            assert_eq!(check_name(name).is_ok(), good, "{name:?}");
+        }
     }
 }

@@ -25,7 +25,7 @@ mod status;
 mod subscription;
 
 pub use audit::{Actor, AuditEntry};
-pub use customer::{ApiKey, Customer, Scope};
+pub use customer::{ApiKey, Customer, InvalidName, Scope, check_name};
 pub use delivery::{Attempt, Delivery, Fact, Matched, Outcome, Owed, Response};
 pub use event::Event;
 pub use event_type::{EventType, EventTypePattern, InvalidEventType};

@@ -79,6 +79,9 @@ impl Draft {
     }
 
     /// Judges the draft.
+    ///
+    /// Places are those of our own envelope; what calls them otherwise ([`crate::cloud_events`])
+    /// looks first.
     pub(crate) fn admit(self) -> Result<Admitted, Problem> {
         let event_type = EventType::parse(self.event_type)
             .map_err(|error| Problem::field("/event_type", format!("is invalid: {error}")))?;
@@ -98,9 +101,8 @@ impl Draft {
             let detail = format!("A payload is at most {MAX_BYTES} bytes.");
             return Err(Problem::new(Kind::TooLarge, detail));
         }
-        if depth(&self.payload) > MAX_DEPTH {
-            let detail = format!("nests arrays and objects deeper than {MAX_DEPTH} levels");
-            return Err(Problem::field("/payload", detail));
+        if let Some(told) = fault_of_depth(&self.payload) {
+            return Err(Problem::field("/payload", told));
         }
         Ok(Admitted {
             event_type,
@@ -178,15 +180,22 @@ impl Admitted {
 }
 
 fn check_text(pointer: &str, text: &str) -> Result<(), Problem> {
+    fault_of_text(text).map_or(Ok(()), |told| Err(Problem::field(pointer, told)))
+}
+
+/// What is wrong with a text that is to travel with an event, if anything is.
+pub(crate) fn fault_of_text(text: &str) -> Option<String> {
     if text.is_empty() || text.len() > MAX_TEXT_BYTES {
-        let detail = format!("is 1 to {MAX_TEXT_BYTES} bytes long; this one has {}", text.len());
-        return Err(Problem::field(pointer, detail));
+        return Some(format!("is 1 to {MAX_TEXT_BYTES} bytes long; this one has {}", text.len()));
     }
     // They travel as headers, where a line break would end one.
-    if text.chars().any(char::is_control) {
-        return Err(Problem::field(pointer, "has no control characters"));
-    }
-    Ok(())
+    text.chars().any(char::is_control).then(|| "has no control characters".to_owned())
+}
+
+/// What is wrong with how deep a payload nests, if anything is.
+pub(crate) fn fault_of_depth(payload: &[u8]) -> Option<String> {
+    (depth(payload) > MAX_DEPTH)
+        .then(|| format!("nests arrays and objects deeper than {MAX_DEPTH} levels"))
 }
 
 /// The form of W3C Trace Context §3.2, version 00. Anything else is dropped, as §3.2.2 says.
@@ -224,9 +233,13 @@ fn depth(json: &[u8]) -> usize {
 
 /// An instant as a producer writes it.
 pub(crate) fn instant(pointer: &str, text: &str) -> Result<OffsetDateTime, Problem> {
+    read_instant(text).map_err(|told| Problem::field(pointer, told))
+}
+
+/// As [`instant`], with what is wrong where there is no pointer to its place.
+pub(crate) fn read_instant(text: &str) -> Result<OffsetDateTime, String> {
     parse_instant(text).map_err(|_| {
-        let told = format!("is {text:?}; an instant is RFC 3339, such as 2026-11-23T13:05:07.123Z");
-        Problem::field(pointer, told)
+        format!("is {text:?}; an instant is RFC 3339, such as 2026-11-23T13:05:07.123Z")
     })
 }
 

@@ -14,32 +14,46 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use fluent_uri::{Uri, UriRef};
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use serde_json::{Number, Value};
+use triggerline_types::EventType;
 
-use crate::admit::{Draft, instant};
+use crate::admit::{Draft, fault_of_depth, fault_of_text, read_instant};
 use crate::json;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Kind, Problem, cut};
 
 const NULL: Bytes = Bytes::from_static(b"null");
+/// The longest name of an attribute: each becomes a header.
+pub(crate) const MAX_NAME_BYTES: usize = 64;
+const NO_NAME: &str =
+    "is not the name of a CloudEvents attribute: 1 to 64 lower-case letters and digits";
+/// The extensions hold it, because it has no other place here.
+const DATASCHEMA: &str = "dataschema";
+/// Members in structured mode that are no attributes.
+const DATA: [&str; 2] = ["data", "data_base64"];
 
 /// An event in structured mode.
 pub(crate) fn structured(body: &Bytes, traceparent: Option<String>) -> Result<Draft, Problem> {
-    let members: BTreeMap<Cow<'_, str>, &RawValue> = json::read(body)?;
+    let Members(members) = json::read(body)?;
     let text = |name: &str| match members.get(name) {
         None => Ok(None),
         Some(raw) => serde_json::from_str::<Option<String>>(raw.get())
             .map_err(|_| Problem::at(Kind::MalformedBody, format!("/{name}"), "is not a string")),
     };
-    if let Some(name) = members.keys().find(|name| !is_attribute_name(name)) {
-        let told = "is not the name of a CloudEvents attribute: lower-case letters and digits only";
-        return Err(Problem::at(Kind::MalformedBody, format!("/{name}"), told));
+    let is_name = |name: &str| DATA.contains(&name) || is_attribute_name(name);
+    if let Some(name) = members.keys().find(|name| !is_name(name)) {
+        return Err(Problem::at(Kind::MalformedBody, format!("/{name}"), NO_NAME));
     }
     let attributes = Attributes {
         specversion: text("specversion")?,
@@ -49,28 +63,62 @@ pub(crate) fn structured(body: &Bytes, traceparent: Option<String>) -> Result<Dr
         subject: text("subject")?,
         time: text("time")?,
         extensions: extensions(&members)?,
-        place: |name| format!("/{name}"),
+        fault: |name, told| Problem::field(format!("/{name}"), told),
     };
     let content_type = text("datacontenttype")?;
-    let payload = match (members.get("data"), text("data_base64")?) {
+    let (pointer, payload) = match (members.get("data"), text("data_base64")?) {
         (Some(_), Some(_)) => {
             let told = "comes beside data; an event has one of them (JSON Event Format §3.1)";
             return Err(Problem::at(Kind::MalformedBody, "/data_base64", told));
         }
         (Some(raw), None) => {
             check_json_type(content_type.as_deref())?;
-            body.slice_ref(raw.get().as_bytes())
+            ("/data", body.slice_ref(raw.get().as_bytes()))
         }
         (None, Some(encoded)) => {
             check_json_type(content_type.as_deref())?;
             let decoded = STANDARD.decode(encoded).map_err(|error| {
                 Problem::at(Kind::MalformedBody, "/data_base64", format!("is not base64: {error}"))
             })?;
-            checked("/data_base64", decoded.into())?
+            ("/data_base64", checked("/data_base64", decoded.into())?)
         }
-        (None, None) => NULL,
+        (None, None) => ("/data", NULL),
     };
+    check_depth(pointer, &payload)?;
     attributes.draft(text("traceparent")?.or(traceparent), payload)
+}
+
+/// The members of a structured event, each once: of two, readers take one or the other.
+struct Members<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfMap;
+
+        impl<'de> Visitor<'de> for OfMap {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<Cow<'de, str>, _>()? {
+                    match members.entry(name) {
+                        Entry::Vacant(place) => place.insert(value),
+                        Entry::Occupied(other) => {
+                            let told = format!("duplicate field `{}`", other.key());
+                            return Err(A::Error::custom(told));
+                        }
+                    };
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(OfMap)
+    }
 }
 
 /// Whether a request is an event in binary mode (§3.1: it has the `ce-` headers).
@@ -85,18 +133,28 @@ pub(crate) fn binary(
     traceparent: Option<String>,
 ) -> Result<Draft, Problem> {
     let text = |name: &str| {
-        let Some(value) = headers.get(format!("ce-{name}")) else {
+        let mut values = headers.get_all(format!("ce-{name}")).iter();
+        let Some(value) = values.next() else {
             return Ok(None);
         };
+        if values.next().is_some() {
+            return Err(in_header(name, "comes more than once".to_owned()));
+        }
         // §3.1.3.2: what isn't printable ASCII travels percent-encoded.
         let value = value.to_str().ok().map(|text| percent_decode_str(text).decode_utf8());
         if let Some(Ok(text)) = value {
             return Ok(Some(text.into_owned()));
         }
-        let told = format!("The header ce-{name} is not percent-encoded UTF-8.");
-        Err(Problem::new(Kind::InvalidParameter, told))
+        Err(in_header(name, "is not percent-encoded UTF-8".to_owned()))
     };
     let names = headers.keys().filter_map(|name| name.as_str().strip_prefix("ce-"));
+    let mut extensions = BTreeMap::new();
+    for name in names.filter(|name| !OWN.contains(name)) {
+        if !is_attribute_name(name) {
+            return Err(in_header(name, NO_NAME.to_owned()));
+        }
+        extensions.insert(name.to_owned(), text(name)?.unwrap_or_default());
+    }
     let attributes = Attributes {
         specversion: text("specversion")?,
         id: text("id")?,
@@ -104,29 +162,28 @@ pub(crate) fn binary(
         kind: text("type")?,
         subject: text("subject")?,
         time: text("time")?,
-        extensions: names
-            .filter(|name| !OWN.contains(name))
-            .map(|name| Ok((name.to_owned(), text(name)?.unwrap_or_default())))
-            .collect::<Result<_, Problem>>()?,
-        place: |name| format!("ce-{name}"),
+        extensions,
+        fault: in_header,
     };
     let payload = if body.is_empty() { NULL } else { checked("", body.clone())? };
+    check_depth("", &payload)?;
     attributes.draft(text("traceparent")?.or(traceparent), payload)
 }
 
-/// Attributes that have a place of their own, and what isn't one.
-const OWN: [&str; 10] = [
-    "specversion",
-    "id",
-    "source",
-    "type",
-    "subject",
-    "time",
-    "datacontenttype",
-    "data",
-    "data_base64",
-    "traceparent",
-];
+/// A fault in a header, which no JSON Pointer can name: the detail begins with it.
+fn in_header(name: &str, told: String) -> Problem {
+    Problem::parameter(&format!("ce-{name}"), cut(told))
+}
+
+/// Attributes that have a place of their own. (In binary mode `Content-Type` is the content type;
+/// a header `ce-datacontenttype`, which some write beside it, means nothing.)
+const OWN: [&str; 8] =
+    ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "traceparent"];
+
+/// CloudEvents §3.1 "Integer": what 32 bits with a sign can hold.
+fn is_integer(number: &Number) -> bool {
+    number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
+}
 
 /// The attributes that have no place of their own: texts, whole numbers and truth values
 /// (JSON Event Format §2.2). `null` is absent.
@@ -134,14 +191,17 @@ fn extensions(
     members: &BTreeMap<Cow<'_, str>, &RawValue>,
 ) -> Result<BTreeMap<String, String>, Problem> {
     let mut extensions = BTreeMap::new();
-    for (name, raw) in members.iter().filter(|(name, _)| !OWN.contains(&&***name)) {
+    for (name, raw) in members {
+        if OWN.contains(&&**name) || DATA.contains(&&**name) {
+            continue;
+        }
         let value = match serde_json::from_str(raw.get()) {
             Ok(Value::String(text)) => text,
             Ok(Value::Bool(truth)) => truth.to_string(),
-            Ok(Value::Number(number)) if number.is_i64() => number.to_string(),
+            Ok(Value::Number(number)) if is_integer(&number) => number.to_string(),
             Ok(Value::Null) => continue,
             _ => {
-                let told = "is not a string, a whole number or a truth value";
+                let told = "is not a string, a whole number of 32 bits or a truth value";
                 return Err(Problem::at(Kind::MalformedBody, format!("/{name}"), told));
             }
         };
@@ -159,35 +219,61 @@ struct Attributes {
     subject: Option<String>,
     time: Option<String>,
     extensions: BTreeMap<String, String>,
-    /// What a caller would call the place of an attribute.
-    place: fn(&str) -> String,
+    /// A fault of an attribute, at the place that a caller knows it by.
+    fault: fn(&str, String) -> Problem,
 }
 
 impl Attributes {
+    /// Checks what CloudEvents asks of attributes, and what [`Draft::admit`] asks of them, which
+    /// would name other places.
     fn draft(self, traceparent: Option<String>, payload: Bytes) -> Result<Draft, Problem> {
-        let place = self.place;
+        let fault = self.fault;
         let required = |name: &str, value: Option<String>| {
             value.filter(|text| !text.is_empty()).ok_or_else(|| {
-                let told = "is missing or empty; CloudEvents 1.0 requires it";
-                Problem::field(place(name), told)
+                fault(name, "is missing or empty; CloudEvents 1.0 requires it".to_owned())
             })
         };
         let version = required("specversion", self.specversion)?;
         if version != "1.0" {
             let told = format!("is {version:?}; only \"1.0\" is supported");
-            return Err(Problem::field(place("specversion"), told));
+            return Err(fault("specversion", told));
         }
         required("id", self.id)?;
+        let source = required("source", self.source)?;
+        UriRef::parse(source.as_str()).map_err(|error| {
+            fault("source", format!("is not a URI-reference (RFC 3986 §4.1): {error}"))
+        })?;
+        let event_type = required("type", self.kind)?;
+        EventType::parse(event_type.as_str())
+            .map_err(|error| fault("type", format!("is invalid: {error}")))?;
+        if let Some(text) = self.extensions.get(DATASCHEMA) {
+            Uri::parse(text.as_str()).map_err(|error| {
+                fault(DATASCHEMA, format!("is not an absolute URI (RFC 3986 §3): {error}"))
+            })?;
+        }
+        let texts = [("source", Some(&source)), ("subject", self.subject.as_ref())];
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        let extensions = self.extensions.iter().map(|(name, text)| (name.as_str(), text));
+        for (name, text) in texts.chain(extensions) {
+            if let Some(told) = fault_of_text(text) {
+                return Err(fault(name, told));
+            }
+        }
+        let occurred_at = self.time.map(|text| read_instant(&text)).transpose();
         Ok(Draft {
-            event_type: required("type", self.kind)?,
-            source: Some(required("source", self.source)?),
+            event_type,
+            source: Some(source),
             subject: self.subject,
-            occurred_at: self.time.map(|text| instant(&place("time"), &text)).transpose()?,
+            occurred_at: occurred_at.map_err(|told| fault("time", told))?,
             extensions: self.extensions,
             traceparent,
             payload,
         })
     }
+}
+
+fn check_depth(pointer: &str, payload: &[u8]) -> Result<(), Problem> {
+    fault_of_depth(payload).map_or(Ok(()), |told| Err(Problem::field(pointer, told)))
 }
 
 fn checked(pointer: &str, payload: Bytes) -> Result<Bytes, Problem> {
@@ -213,11 +299,12 @@ pub(crate) fn is_json(media_type: &str) -> bool {
     essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
 
-/// CloudEvents §3.1: lower-case letters and digits. `data_base64` is the JSON format's own.
+/// CloudEvents §3.1: lower-case letters and digits. It recommends 20 of them at most; some
+/// extensions have more.
 fn is_attribute_name(name: &str) -> bool {
-    name == "data_base64"
-        || (!name.is_empty()
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && !DATA.contains(&name)
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -253,6 +340,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_structured_event_is_named() {
+        let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
+        let long = format!("/{}", "x".repeat(65));
         for (text, kind, pointer) in [
             ("[".to_owned(), Kind::MalformedBody, ""),
             (r#"{"specversion":"1.0"}"#.to_owned(), Kind::InvalidField, "/id"),
@@ -270,6 +359,28 @@ mod tests {
             (event(r#","data":1,"data_base64":"MQ==""#), Kind::MalformedBody, "/data_base64"),
             (event(r#","data_base64":"?""#), Kind::MalformedBody, "/data_base64"),
             (event(r#","data_base64":"Pz8=""#), Kind::MalformedBody, "/data_base64"),
+            (event("").replace("a.b", "a b"), Kind::InvalidField, "/type"),
+            (event("").replace("/shop", "http://shop:port/"), Kind::InvalidField, "/source"),
+            (event("").replace("/shop", "my shop"), Kind::InvalidField, "/source"),
+            (event("").replace("/shop", "/käse"), Kind::InvalidField, "/source"),
+            (event("").replace("/shop", "/100%"), Kind::InvalidField, "/source"),
+            (event("").replace("/shop", &"x".repeat(1_025)), Kind::InvalidField, "/source"),
+            (event(r#","subject":"""#), Kind::InvalidField, "/subject"),
+            (event(r#","myext":"a\nb""#), Kind::InvalidField, "/myext"),
+            (event(r#","dataschema":"""#), Kind::InvalidField, "/dataschema"),
+            (event(r#","dataschema":"/relative""#), Kind::InvalidField, "/dataschema"),
+            (event(r#","myext":2147483648"#), Kind::MalformedBody, "/myext"),
+            (event(r#","myext":1.0"#), Kind::MalformedBody, "/myext"),
+            (event(r#","id":"18""#), Kind::MalformedBody, ""),
+            (event(r#","myext":1,"my\u0065xt":1"#), Kind::MalformedBody, ""),
+            (event(r#","my_ext":1"#), Kind::MalformedBody, "/my_ext"),
+            (event(&format!(r#","{0}":1"#, "x".repeat(65))), Kind::MalformedBody, &long),
+            (event(&format!(r#","data":{deep}"#)), Kind::InvalidField, "/data"),
+            (
+                event(&format!(r#","data_base64":"{}""#, STANDARD.encode(&deep))),
+                Kind::InvalidField,
+                "/data_base64",
+            ),
         ] {
             let problem = of_text(&text).unwrap_err();
             assert_eq!((problem.kind, &*problem.faults[0].pointer), (kind, pointer), "{text}");
@@ -277,31 +388,92 @@ mod tests {
     }
 
     #[test]
-    fn a_binary_event_is_read_from_its_headers() {
-        let mut headers = HeaderMap::new();
-        assert!(!is_binary(&headers));
-        for (name, value) in [
-            ("ce-specversion", "1.0"),
-            ("ce-id", "17"),
-            ("ce-source", "/shop%20%C3%BC"),
-            ("ce-type", "a.b"),
-            ("ce-myext", "x"),
+    fn what_cloud_events_allow_is_taken() {
+        for more in [
+            r#","dataschema":"https://example.com/s.json#/$defs/a""#,
+            r#","dataschema":"urn:example:schema""#,
+            r#","a":-2147483648,"b":2147483647,"c":true,"d":null,"20characterslongname":"x""#,
         ] {
-            headers.insert(name, value.parse().unwrap());
+            of_text(&event(more)).unwrap().admit().unwrap();
         }
+        for source in ["shop", "/a%20b", "https://example.com/a?b#c", "urn:uuid:6e8bc430", "?", "#"]
+        {
+            let draft = of_text(&event("").replace("/shop", source)).unwrap();
+            assert_eq!(draft.source.as_deref(), Some(source));
+            draft.admit().unwrap();
+        }
+    }
+
+    const BINARY: [(&str, &str); 6] = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "17"),
+        ("ce-source", "/shop%2520x"),
+        ("ce-type", "a.b"),
+        ("ce-subject", "%C3%BC 1"),
+        ("ce-myext", "x"),
+    ];
+
+    /// The headers of a good event, and others beside them or in their place.
+    fn headers(others: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in BINARY.iter().chain(others) {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_binary_event_is_read_from_its_headers() {
+        assert!(!is_binary(&HeaderMap::new()));
+        // Some write it, though the binding has no such header.
+        let headers = headers(&[("ce-datacontenttype", "application/json")]);
         assert!(is_binary(&headers));
         let draft = binary(&headers, &Bytes::from_static(b" [1] "), None).unwrap();
-        assert_eq!(draft.source.as_deref(), Some("/shop ü"));
+        assert_eq!(draft.source.as_deref(), Some("/shop%20x"), "decoded once");
+        assert_eq!(draft.subject.as_deref(), Some("ü 1"));
         assert_eq!(draft.payload, " [1] ");
         assert_eq!(draft.extensions, [("myext".to_owned(), "x".to_owned())].into());
         assert_eq!(binary(&headers, &Bytes::new(), None).unwrap().payload, "null");
-        assert!(binary(&headers, &Bytes::from_static(b"<a/>"), None).is_err());
-        headers.insert("ce-source", "%FF".parse().unwrap());
-        let problem = binary(&headers, &Bytes::new(), None).unwrap_err();
-        assert!(problem.detail.contains("ce-source"), "{problem:?}");
-        headers.remove("ce-source");
-        let problem = binary(&headers, &Bytes::new(), None).unwrap_err();
-        assert!(problem.detail.starts_with("ce-source"), "{problem:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_binary_event_is_named_by_its_header() {
+        let refused = |headers: &HeaderMap| binary(headers, &Bytes::new(), None).unwrap_err();
+        for (name, value) in [
+            ("ce-specversion", "0.3"),
+            ("ce-id", ""),
+            ("ce-source", ""),
+            ("ce-source", "%FF"),
+            ("ce-source", "/a%20b"),
+            ("ce-source", "/%C3%BC"),
+            ("ce-type", "a b"),
+            ("ce-subject", ""),
+            ("ce-subject", "a%0Ab"),
+            ("ce-time", "now"),
+            ("ce-dataschema", "/relative"),
+            ("ce-my-ext", "x"),
+            ("ce-my_ext", "x"),
+            ("ce-", "x"),
+            ("ce-data", "x"),
+        ] {
+            let problem = refused(&headers(&[(name, value)]));
+            assert_eq!(problem.kind, Kind::InvalidParameter, "{name}: {value}");
+            assert!(problem.detail.starts_with(&format!("{name} ")), "{value}: {problem:?}");
+            assert_eq!(problem.faults, [], "a header is at no JSON Pointer");
+        }
+        let mut twice = headers(&[]);
+        twice.append("ce-myext", "y".parse().unwrap());
+        assert_eq!(refused(&twice).detail, "ce-myext comes more than once");
+        let mut without = headers(&[]);
+        without.remove("ce-source");
+        assert!(refused(&without).detail.starts_with("ce-source is missing"));
+        let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
+        for (body, kind) in
+            [(Bytes::from("<a/>"), Kind::MalformedBody), (Bytes::from(deep), Kind::InvalidField)]
+        {
+            let problem = binary(&headers(&[]), &body, None).unwrap_err();
+            assert_eq!((problem.kind, &*problem.faults[0].pointer), (kind, ""));
+        }
     }
 
     #[test]

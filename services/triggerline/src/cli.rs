@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use triggerline_service::config::duration::parse;
-use triggerline_types::{ApiKeyId, CustomerId, RateLimit, Scope};
+use triggerline_types::{ApiKeyId, CustomerId, RateLimit, Scope, check_name};
 
 /// Triggers on Kafka: events in over HTTP or gRPC, matched against each customer's
 /// subscriptions, delivered as signed webhooks, kept in an inbox.
@@ -133,6 +133,7 @@ pub(crate) enum Customers {
     /// Makes a customer and an API key with everything a customer may do, and prints the key once.
     Create {
         /// What to call the customer.
+        #[arg(value_parser = name)]
         name: String,
         /// A plan of the settings (gateway.plans).
         #[arg(long, default_value = "default")]
@@ -151,7 +152,7 @@ pub(crate) enum Customers {
     /// Changes a customer's name, plan or rate limit. Counts within a second.
     Update {
         customer: CustomerId,
-        #[arg(long)]
+        #[arg(long, value_parser = name)]
         name: Option<String>,
         #[arg(long)]
         plan: Option<String>,
@@ -171,7 +172,7 @@ pub(crate) enum Keys {
         #[arg(long, value_name = "ID")]
         customer: CustomerId,
         /// What it is for.
-        #[arg(long)]
+        #[arg(long, value_parser = name)]
         name: String,
         /// What it may do; repeat it, or separate by commas. All that a customer may do, if absent.
         /// "admin" is for the installation's operators: it opens /v1/customers.
@@ -217,6 +218,10 @@ pub(crate) enum Keys {
 fn scope(text: &str) -> Result<Scope, String> {
     Scope::parse(text)
         .ok_or_else(|| format!("scopes are {}", Scope::ALL.map(Scope::as_str).join(", ")))
+}
+
+fn name(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.to_owned()).map_err(|error| format!("a name {error}"))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -8,10 +8,11 @@ use time::OffsetDateTime;
 use triggerline_types::{ApiKey, ApiKeyId, CustomerId, Scope, truncate_to_millis};
 
 use super::control::{BY, customer};
-use crate::{ControlStore, CustomerChange, KeyCreation, KeyRotation, MAX_LIVE_KEYS};
+use crate::{ControlStore, CustomerChange, KeyCreation, KeyRotation, MAX_LIVE_KEYS, NewCustomer};
 
 pub(super) async fn judge(store: &Arc<dyn ControlStore>) {
     a_key_is_kept_as_it_was_given(&**store).await;
+    a_customer_and_its_first_key_are_both_made_or_neither(&**store).await;
     a_key_is_revoked_for_good(&**store).await;
     a_rotated_key_lives_on_for_as_long_as_it_was_given(&**store).await;
     creations_at_once_dont_overshoot_the_limit(store).await;
@@ -67,6 +68,25 @@ async fn a_key_is_kept_as_it_was_given(store: &dyn ControlStore) {
     assert_eq!(store.api_keys(customer.id).await.unwrap().len(), 2);
     let nobodys = store.create_api_key(&new_key(CustomerId::new()), BY).await.unwrap();
     assert_eq!(nobodys, KeyCreation::NoSuchCustomer);
+}
+
+async fn a_customer_and_its_first_key_are_both_made_or_neither(store: &dyn ControlStore) {
+    let key = new_key(CustomerId::new());
+    let new = |name: &str| NewCustomer::named(name);
+    let made = store.create_customer_with_key(new("both"), &key, BY).await.unwrap();
+    let kept = ApiKey { customer_id: made.id, ..key.clone() };
+    let access = store.access(&key.hash).await.unwrap().unwrap();
+    assert_eq!((&access.key, &access.customer), (&kept, &made));
+    let trail = store.audit(made.id, None, 9).await.unwrap();
+    let actions: Vec<_> = trail.iter().map(|entry| entry.action.as_str()).collect();
+    assert_eq!(actions, ["api_key.created", "customer.created"], "newest first");
+    // The second is refused, so the first is undone.
+    let twice = ApiKey { id: ApiKeyId::new(), ..key };
+    assert!(store.create_customer_with_key(new("neither"), &twice, BY).await.is_err());
+    let customers = store.customers(None, 1_000).await.unwrap();
+    let named = |name: &str| customers.iter().filter(|customer| customer.name == name).count();
+    assert_eq!((named("both"), named("neither")), (1, 0));
+    assert_eq!(store.access(&twice.hash).await.unwrap().unwrap().key, kept);
 }
 
 async fn a_key_is_revoked_for_good(store: &dyn ControlStore) {

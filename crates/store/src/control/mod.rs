@@ -43,6 +43,15 @@ pub trait ControlStore: Send + Sync + 'static {
 
     async fn create_customer(&self, new: NewCustomer, by: Actor) -> Result<Customer, StoreError>;
 
+    /// Makes a customer and its first key; both or neither. The key is kept as the new customer's,
+    /// whosever it says that it is. Each leaves its own [`AuditEntry`].
+    async fn create_customer_with_key(
+        &self,
+        new: NewCustomer,
+        key: &ApiKey,
+        by: Actor,
+    ) -> Result<Customer, StoreError>;
+
     async fn customer(&self, id: CustomerId) -> Result<Option<Customer>, StoreError>;
 
     /// Up to `limit` customers in the order of their ids, which is the order in which they were

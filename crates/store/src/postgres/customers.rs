@@ -1,10 +1,10 @@
 //! Customers.
 
 use tokio_postgres::{Row, Transaction};
-use triggerline_types::{Actor, Customer, CustomerId};
+use triggerline_types::{Actor, ApiKey, Customer, CustomerId};
 
 use super::exchange::Fault;
-use super::{PostgresControl, audit, next_revision, now};
+use super::{PostgresControl, audit, keys, next_revision, now};
 use crate::control::{CustomerChange, NewCustomer, fields, trail};
 use crate::error::StoreError;
 
@@ -18,28 +18,37 @@ pub(super) async fn create(
 ) -> Result<Customer, StoreError> {
     let made = new.into_customer(now());
     store
-        .change("create a customer", async |transaction| {
-            let insert = "INSERT INTO customers (id, name, plan, rate_limit, created_at) \
-                 VALUES ($1, $2, $3, $4, $5)";
-            transaction
-                .execute(
-                    insert,
-                    &[
-                        made.id.as_uuid(),
-                        &made.name,
-                        &made.plan,
-                        &fields::rate_limit_to_text(made.rate_limit),
-                        &made.created_at,
-                    ],
-                )
-                .await?;
-            // Nobody follows a customer without keys: no revision.
-            let entry =
-                trail::entry(made.id, by, trail::CUSTOMER_CREATED, made.id, made.created_at);
-            Ok(audit::record(transaction, entry).await?)
+        .change("create a customer", async |transaction| insert(transaction, &made, by).await)
+        .await?;
+    Ok(made)
+}
+
+pub(super) async fn create_with_key(
+    store: &PostgresControl,
+    new: NewCustomer,
+    key: &ApiKey,
+    by: Actor,
+) -> Result<Customer, StoreError> {
+    let made = new.into_customer(now());
+    store
+        .change("create a customer and its first key", async |transaction| {
+            insert(transaction, &made, by).await?;
+            keys::keep(transaction, made.id, key, by, made.created_at).await
         })
         .await?;
     Ok(made)
+}
+
+async fn insert(transaction: &Transaction<'_>, made: &Customer, by: Actor) -> Result<(), Fault> {
+    let insert = "INSERT INTO customers (id, name, plan, rate_limit, created_at) \
+         VALUES ($1, $2, $3, $4, $5)";
+    let limit = fields::rate_limit_to_text(made.rate_limit);
+    transaction
+        .execute(insert, &[made.id.as_uuid(), &made.name, &made.plan, &limit, &made.created_at])
+        .await?;
+    // Nobody follows a customer without keys: no revision.
+    let entry = trail::entry(made.id, by, trail::CUSTOMER_CREATED, made.id, made.created_at);
+    Ok(audit::record(transaction, entry).await?)
 }
 
 pub(super) async fn one(

@@ -34,13 +34,24 @@ pub(super) async fn create(
             if live_keys(transaction, key.customer_id, now).await? >= MAX_LIVE_KEYS {
                 return Ok(KeyCreation::TooMany);
             }
-            let revision = next_revision(transaction).await?;
-            insert(transaction, key.customer_id, key, revision).await?;
-            let entry = trail::entry(key.customer_id, by, trail::API_KEY_CREATED, key.id, now);
-            audit::record(transaction, entry).await?;
+            keep(transaction, key.customer_id, key, by, now).await?;
             Ok(KeyCreation::Made)
         })
         .await
+}
+
+/// Keeps a new key as the customer's.
+pub(super) async fn keep(
+    transaction: &Transaction<'_>,
+    customer: CustomerId,
+    key: &ApiKey,
+    by: Actor,
+    now: OffsetDateTime,
+) -> Result<(), Fault> {
+    let revision = next_revision(transaction).await?;
+    insert(transaction, customer, key, revision).await?;
+    let entry = trail::entry(customer, by, trail::API_KEY_CREATED, key.id, now);
+    Ok(audit::record(transaction, entry).await?)
 }
 
 pub(super) async fn all(

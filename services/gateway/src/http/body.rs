@@ -140,9 +140,13 @@ pub(super) fn event_form(headers: &HeaderMap) -> Result<Form, Problem> {
 pub(super) fn batch_form(headers: &HeaderMap) -> Result<batch::Form, Problem> {
     match media_type(headers).as_deref() {
         None | Some("application/json") => Ok(batch::Form::Array),
-        Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => {
-            Ok(batch::Form::Lines)
-        }
+        // None of them is registered; these are the ones in use.
+        Some(
+            "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/jsonlines",
+        ) => Ok(batch::Form::Lines),
         Some("application/cloudevents-batch+json") => Ok(batch::Form::CloudEvents),
         Some(text) => Err(unsupported(
             text,
@@ -151,11 +155,18 @@ pub(super) fn batch_form(headers: &HeaderMap) -> Result<batch::Form, Problem> {
     }
 }
 
-/// For everything that takes one JSON document.
-pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
-    match media_type(headers).as_deref() {
-        None | Some("application/json") => Ok(()),
-        Some(text) => Err(unsupported(text, "send application/json")),
+/// What everything that takes one JSON document takes.
+pub(super) const JSON: &[&str] = &["application/json"];
+/// What a change takes: RFC 7396's own type, and what people send.
+pub(super) const MERGE_PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
+
+/// Whether the body is of one of the types, or doesn't say.
+pub(super) fn expect(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
+    match media_type(headers) {
+        Some(text) if !types.contains(&&*text) => {
+            Err(unsupported(&text, &format!("send {}", types.join(" or "))))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -182,6 +193,65 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_errors_page_has_the_limits_that_hold() {
+        let page = include_str!("../../../../docs/errors/too-large.md");
+        for (limit, told) in [
+            (MAX_BYTES, "1,000,000 bytes |"),
+            (MAX_BODY_BYTES, "1,048,576 bytes |"),
+            (MAX_BATCH_BYTES, "5,000,000 bytes, "),
+            (batch::MAX_EVENTS, "1,000 events |"),
+        ] {
+            let digits: String = told.chars().filter(char::is_ascii_digit).collect();
+            assert_eq!(digits, limit.to_string());
+            assert!(page.contains(told), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_a_merge_patch() {
+        for (text, json, patch) in [
+            (None, true, true),
+            (Some("application/json; charset=utf-8"), true, true),
+            (Some("application/merge-patch+json"), false, true),
+            (Some("Application/Merge-Patch+JSON; charset=utf-8"), false, true),
+            (Some("application/json-patch+json"), false, false),
+            (Some("text/plain"), false, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(text) = text {
+                headers.insert(header::CONTENT_TYPE, text.parse().unwrap());
+            }
+            let taken = (expect(&headers, JSON).is_ok(), expect(&headers, MERGE_PATCH).is_ok());
+            assert_eq!(taken, (json, patch), "{text:?}");
+        }
+    }
+
+    /// What the document says that a call takes, the call takes.
+    #[test]
+    fn documented_types_are_taken() {
+        let document = super::super::document();
+        let mut types = 0;
+        for item in document["paths"].as_object().unwrap().values() {
+            for operation in item.as_object().unwrap().values() {
+                let content = operation["requestBody"]["content"].as_object();
+                for text in content.into_iter().flat_map(|content| content.keys()) {
+                    let mut headers = HeaderMap::new();
+                    headers.insert(header::CONTENT_TYPE, text.parse().unwrap());
+                    let taken = match operation["operationId"].as_str().unwrap() {
+                        "publishEvent" => event_form(&headers).is_ok(),
+                        "publishBatch" => batch_form(&headers).is_ok(),
+                        "updateCustomer" => expect(&headers, MERGE_PATCH).is_ok(),
+                        _ => expect(&headers, JSON).is_ok(),
+                    };
+                    assert!(taken, "{text} of {}", operation["operationId"]);
+                    types += 1;
+                }
+            }
+        }
+        assert!(types >= 16, "{types}");
+    }
+
+    #[test]
     fn headers_say_what_a_body_is() {
         let form = |pairs: &[(&'static str, &str)]| {
             let mut headers = HeaderMap::new();
@@ -200,6 +270,10 @@ mod tests {
                 Some(batch::Form::Array),
             ),
             (&[(content, "application/x-ndjson")], None, Some(batch::Form::Lines)),
+            (&[(content, "application/ndjson")], None, Some(batch::Form::Lines)),
+            (&[(content, "application/jsonl")], None, Some(batch::Form::Lines)),
+            (&[(content, "application/jsonlines")], None, Some(batch::Form::Lines)),
+            (&[(content, "application/json-lines")], None, None),
             (
                 &[(content, "application/cloudevents+json; charset=UTF-8")],
                 Some(Form::Structured),

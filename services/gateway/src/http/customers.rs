@@ -5,18 +5,21 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Deserializer, Serialize};
 use triggerline_store::{CustomerChange, NewCustomer};
 use triggerline_types::{Customer, CustomerId, RateLimit, Scope, format_instant};
 use utoipa::ToSchema;
 
-use super::keys::{check_name, rate_limit};
+use super::body::MERGE_PATCH;
+use super::keys::{judge_name, rate_limit};
 use super::paging::{Page, Paging};
-use super::{Id, Query, read_json};
+use super::{Id, Query, read_json, read_json_as};
 use crate::Shared;
 use crate::asking::Asking;
-use crate::problem::Problem;
+use crate::config::Plans;
+use crate::problem::{Kind, Problem};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,12 +39,16 @@ struct NewCustomerBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CustomerChangeBody {
+    /// A customer has one: it can't be removed.
+    #[schema(value_type = String, required = false)]
     #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
-    name: Option<String>,
-    /// A plan of the settings.
+    #[serde(default, deserialize_with = "given")]
+    name: Option<Option<String>>,
+    /// A plan of the settings; `default` where it is removed.
     #[schema(example = "default")]
-    plan: Option<String>,
-    /// Such as `600/1m`; the plan's where absent.
+    #[serde(default, deserialize_with = "given")]
+    plan: Option<Option<String>>,
+    /// Such as `600/1m`; the plan's where it is removed.
     #[schema(pattern = "^[1-9][0-9]{0,8}/[1-9][0-9]{0,3}[smh]$", example = "600/1m")]
     #[serde(default, deserialize_with = "given")]
     rate_limit: Option<Option<String>>,
@@ -51,6 +58,24 @@ struct CustomerChangeBody {
 #[allow(clippy::option_option, reason = "see above")]
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+impl CustomerChangeBody {
+    fn judge(self, plans: &Plans) -> Result<CustomerChange, Problem> {
+        let name = self.name.map(|name| name.ok_or_else(|| Problem::field("/name", "is null")));
+        let name = name.transpose()?;
+        if let Some(name) = &name {
+            judge_name("/name", name)?;
+        }
+        let default = || Customer::DEFAULT_PLAN.to_owned();
+        let plan = self.plan.map(|plan| plan.unwrap_or_else(default));
+        if let Some(plan) = &plan {
+            check_plan(plans, plan)?;
+        }
+        let own: Option<Option<RateLimit>> =
+            self.rate_limit.map(|text| rate_limit(text.as_deref())).transpose()?;
+        Ok(CustomerChange { name, plan, rate_limit: own })
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -96,9 +121,9 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<CustomerView>), Problem> {
     asking.may(Scope::Admin)?;
     let body: NewCustomerBody = read_json(&shared, &headers, body).await?;
-    check_name("/name", &body.name)?;
+    judge_name("/name", &body.name)?;
     let plan = body.plan.unwrap_or_else(|| Customer::DEFAULT_PLAN.to_owned());
-    check_plan(&shared, &plan)?;
+    check_plan(&shared.settings.plans, &plan)?;
     let rate_limit = rate_limit(body.rate_limit.as_deref())?;
     let new = NewCustomer { name: body.name, plan, rate_limit };
     let made = shared.control.create_customer(new, asking.caller().actor()).await?;
@@ -149,11 +174,17 @@ pub(super) async fn show(
 
 /// Change a customer
 ///
-/// A JSON Merge Patch (RFC 7396). A new plan or limit counts within a second.
+/// A JSON Merge Patch (RFC 7396): `application/merge-patch+json`, or `application/json` read as one.
+/// A new plan or limit counts within a second.
 #[utoipa::path(
     patch, path = "/v1/customers/{id}", tag = "Customers", operation_id = "updateCustomer",
     params(("id" = Uuid, Path, description = "The customer's id.")),
-    request_body = CustomerChangeBody,
+    request_body(
+        content(
+            (CustomerChangeBody = "application/merge-patch+json"),
+            (CustomerChangeBody = "application/json"),
+        ),
+    ),
     responses(
         (status = 200, description = "The customer as it is now.", body = CustomerView),
     )
@@ -164,26 +195,76 @@ pub(super) async fn change(
     Id(id): Id<CustomerId>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<CustomerView>, Problem> {
-    asking.may(Scope::Admin)?;
-    let body: CustomerChangeBody = read_json(&shared, &headers, body).await?;
-    if let Some(name) = &body.name {
-        check_name("/name", name)?;
-    }
-    if let Some(plan) = &body.plan {
-        check_plan(&shared, plan)?;
-    }
-    let own: Option<Option<RateLimit>> =
-        body.rate_limit.map(|text| rate_limit(text.as_deref())).transpose()?;
-    let change = CustomerChange { name: body.name, plan: body.plan, rate_limit: own };
-    let changed = shared.control.update_customer(id, change, asking.caller().actor()).await?;
-    Ok(Json(CustomerView::of(&shared, &changed.ok_or_else(Problem::not_found)?)))
+) -> Result<Json<CustomerView>, Response> {
+    changed(&shared, &asking, id, &headers, body).await.map(Json).map_err(|problem| {
+        let unsupported = problem.kind == Kind::UnsupportedMediaType;
+        let mut response = problem.into_response();
+        if unsupported {
+            // RFC 5789 §2.2 wants a 415 to say what would do.
+            let types = HeaderValue::try_from(MERGE_PATCH.join(", "));
+            let name = HeaderName::from_static("accept-patch");
+            types.map(|types| response.headers_mut().insert(name, types)).ok();
+        }
+        response
+    })
 }
 
-fn check_plan(shared: &Shared, plan: &str) -> Result<(), Problem> {
-    if shared.settings.plans.names().any(|name| name == plan) {
+async fn changed(
+    shared: &Shared,
+    asking: &Asking,
+    id: CustomerId,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<CustomerView, Problem> {
+    asking.may(Scope::Admin)?;
+    let body: CustomerChangeBody = read_json_as(MERGE_PATCH, shared, headers, body).await?;
+    let change = body.judge(&shared.settings.plans)?;
+    let changed = shared.control.update_customer(id, change, asking.caller().actor()).await?;
+    Ok(CustomerView::of(shared, &changed.ok_or_else(Problem::not_found)?))
+}
+
+fn check_plan(plans: &Plans, plan: &str) -> Result<(), Problem> {
+    if plans.names().any(|name| name == plan) {
         return Ok(());
     }
-    let names = shared.settings.plans.names().collect::<Vec<_>>().join(", ");
+    let names = plans.names().collect::<Vec<_>>().join(", ");
     Err(Problem::field("/plan", format!("is {plan:?}; the settings have {names}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_change_is_read_as_a_merge_patch() {
+        let limit = |quota: u32| json!({"rate_limit": format!("{quota}/1s")});
+        let plans: Plans =
+            serde_json::from_value(json!({"default": limit(1), "gold": limit(2)})).unwrap();
+        let judged = |body: serde_json::Value| {
+            serde_json::from_value::<CustomerChangeBody>(body).unwrap().judge(&plans)
+        };
+        for (body, name, plan, limit) in [
+            (json!({}), None, None, None),
+            (json!({"name": "n"}), Some("n"), None, None),
+            (json!({"plan": "gold"}), None, Some("gold"), None),
+            (json!({"plan": null}), None, Some("default"), None),
+            (json!({"rate_limit": null}), None, None, Some(None)),
+            (json!({"rate_limit": "7/1s"}), None, None, Some("7/1s".parse().ok())),
+        ] {
+            let change = judged(body.clone()).unwrap();
+            let found = (change.name.as_deref(), change.plan.as_deref(), change.rate_limit);
+            assert_eq!(found, (name, plan, limit), "{body}");
+        }
+        for (body, pointer) in [
+            (json!({"name": null}), "/name"),
+            (json!({"name": ""}), "/name"),
+            (json!({"plan": "silver"}), "/plan"),
+            (json!({"rate_limit": "often"}), "/rate_limit"),
+        ] {
+            let problem = judged(body.clone()).unwrap_err();
+            assert_eq!(problem.faults[0].pointer, pointer, "{body}");
+        }
+    }
 }

@@ -23,6 +23,7 @@ use crate::problem::{Document, Fault, Problem};
 
 /// An event as it is handed in.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes what `admit` reads without building a tree")]
 pub(super) struct EnvelopeBody {
     /// The kind of event: 1–255 of `A–Z a–z 0–9 . _ - / :`.
@@ -47,8 +48,8 @@ pub(super) struct EnvelopeBody {
     occurred_at: Option<String>,
 }
 
-/// A CloudEvent (1.0, JSON Event Format). Further attributes have names of lower-case letters and
-/// digits, and are strings, whole numbers or truth values.
+/// A CloudEvent (1.0, JSON Event Format). Further attributes have names of 1 to 64 lower-case
+/// letters and digits, and are strings, whole numbers of 32 bits or truth values; 32 at most.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes what `cloud_events` reads")]
 pub(super) struct CloudEventBody {
@@ -56,12 +57,8 @@ pub(super) struct CloudEventBody {
     specversion: String,
     #[schema(min_length = 1)]
     id: String,
-    #[schema(
-        min_length = 1,
-        max_length = 1024,
-        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$",
-        example = "/shop"
-    )]
+    /// A URI-reference (RFC 3986).
+    #[schema(min_length = 1, max_length = 1024, format = "uri-reference", example = "/shop")]
     source: String,
     #[schema(
         example = "order.created",
@@ -77,6 +74,9 @@ pub(super) struct CloudEventBody {
     /// `application/json`, or what ends in `+json`.
     #[schema(pattern = "json$")]
     datacontenttype: Option<String>,
+    /// An absolute URI; passed on like a further attribute.
+    #[schema(min_length = 1, max_length = 1024, format = "uri")]
+    dataschema: Option<String>,
     #[schema(value_type = Value, required = false)]
     data: Option<()>,
     /// JSON in base64, instead of `data`.
@@ -93,6 +93,34 @@ pub(super) struct IdempotencyHeader {
     #[param(min_length = 1, max_length = 255, pattern = "^[ -~]+$")]
     #[param(rename = "Idempotency-Key")]
     idempotency_key: Option<String>,
+}
+
+/// A CloudEvent in binary mode: with `ce-specversion`, these headers are its attributes and the body
+/// is its data, in JSON. Further attributes come as further `ce-…` headers. Values are
+/// percent-encoded as CloudEvents' HTTP binding says (§3.1.3.2).
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "read by `cloud_events`")]
+pub(super) struct CloudEventHeaders {
+    /// `1.0`: says that the body is a CloudEvent's data, and not our envelope.
+    #[param(rename = "ce-specversion", example = "1.0")]
+    specversion: Option<String>,
+    /// Required in binary mode; checked, not kept.
+    #[param(rename = "ce-id")]
+    id: Option<String>,
+    /// Required in binary mode: a URI-reference.
+    #[param(rename = "ce-source", example = "/shop")]
+    source: Option<String>,
+    /// Required in binary mode: the event type.
+    #[param(rename = "ce-type", example = "order.created")]
+    r#type: Option<String>,
+    #[param(rename = "ce-subject")]
+    subject: Option<String>,
+    #[param(rename = "ce-time")]
+    time: Option<String>,
+    /// An absolute URI.
+    #[param(rename = "ce-dataschema")]
+    dataschema: Option<String>,
 }
 
 const REPLAYED: &str = "idempotent-replayed";
@@ -129,11 +157,12 @@ impl AcceptedView {
 /// Accept an event
 ///
 /// 202 means that Kafka has it (acks=all). Takes our own envelope, or CloudEvents 1.0: structured
-/// (`application/cloudevents+json`), binary (`ce-` headers, the data as the body) or a batch
-/// (`application/cloudevents-batch+json`, answered as `/v1/events/batch` is). Also at `/events`.
+/// (`application/cloudevents+json`), binary (`ce-` headers, the data as the body, of a content type
+/// that is `application/json` or ends in `+json`) or a batch (`application/cloudevents-batch+json`,
+/// answered as `/v1/events/batch` is). Also at `/events`.
 #[utoipa::path(
     post, path = "/v1/events", tag = "Events", operation_id = "publishEvent",
-    params(IdempotencyHeader),
+    params(IdempotencyHeader, CloudEventHeaders),
     request_body(
         content(
             (EnvelopeBody = "application/json"),
@@ -143,10 +172,12 @@ impl AcceptedView {
     ),
     responses(
         (status = 202, description = "Kafka has the event, or each event of the batch.", body = PublishView<'_>, headers(
-            ("X-Event-ID" = String, description = "The event's id."),
+            ("X-Event-ID" = String, description = "The event's id; none for a batch."),
             ("Idempotent-Replayed" = String, description = "`true` where this is the answer to an earlier request."),
         )),
-        (status = 207, description = "Some events of a CloudEvents batch were not accepted.", body = BatchView<'_>),
+        (status = 207, description = "Some events of a CloudEvents batch were not accepted.", body = BatchView<'_>, headers(
+            ("Idempotent-Replayed" = String, description = "`true` where this is the answer to an earlier request."),
+        )),
     )
 )]
 pub(super) async fn publish(
@@ -212,8 +243,9 @@ impl<'a> ResultView<'a> {
 
 /// Accept up to 1,000 events
 ///
-/// A JSON array of envelopes, one envelope a line (`application/x-ndjson`), or a CloudEvents batch;
-/// 5,000,000 bytes at most. One result for each event, in their order: one that is refused never
+/// A JSON array of envelopes, one envelope a line (`application/x-ndjson`, or one of the other names
+/// of that: `application/ndjson`, `application/jsonl`, `application/jsonlines`), or a CloudEvents
+/// batch; 5,000,000 bytes at most. One result for each event, in their order: one that is refused never
 /// sinks the others. Counts as many requests as it has events.
 #[utoipa::path(
     post, path = "/v1/events/batch", tag = "Events", operation_id = "publishBatch",
@@ -222,12 +254,19 @@ impl<'a> ResultView<'a> {
         content(
             (Vec<EnvelopeBody> = "application/json"),
             (String = "application/x-ndjson"),
+            (String = "application/ndjson"),
+            (String = "application/jsonl"),
+            (String = "application/jsonlines"),
             (Vec<CloudEventBody> = "application/cloudevents-batch+json"),
         ),
     ),
     responses(
-        (status = 202, description = "Kafka has all of them.", body = BatchView<'_>),
-        (status = 207, description = "Some were not accepted: see each result.", body = BatchView<'_>),
+        (status = 202, description = "Kafka has all of them.", body = BatchView<'_>, headers(
+            ("Idempotent-Replayed" = String, description = "`true` where this is the answer to an earlier request."),
+        )),
+        (status = 207, description = "Some were not accepted: see each result.", body = BatchView<'_>, headers(
+            ("Idempotent-Replayed" = String, description = "`true` where this is the answer to an earlier request."),
+        )),
     )
 )]
 pub(super) async fn publish_batch(

@@ -20,6 +20,11 @@ use crate::Shared;
 use crate::asking::Asking;
 use crate::problem::{Kind, Problem};
 
+/// Where a page ends, however many events were asked for: each may be a megabyte.
+const PAGE_BYTES: usize = 8 << 20;
+/// Events that are read at once.
+const READ_AT_ONCE: usize = 32;
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -41,6 +46,8 @@ pub(super) struct Parameters {
     /// Newest first (`desc`) or oldest first (`asc`).
     #[param(pattern = "^(asc|desc)$")]
     order: Option<String>,
+    /// At most so many; 50 if absent. A page ends at 8 MiB as well, so one with fewer is the last
+    /// only where `next_cursor` is null.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// `next_cursor` of the page before, with the same filters.
@@ -68,17 +75,64 @@ pub(super) async fn list(
         let position = shared.cursors.read(cursor, customer, &filters);
         query.after = Some(position.ok_or_else(foreign_cursor)?);
     }
-    let limit = query.limit;
-    // One more than asked for tells whether there is a next page.
-    query.limit += 1;
-    let mut events = shared.events.inbox(customer, &query).await?;
-    let more = events.len() > limit;
-    events.truncate(limit);
-    let last = events.last().filter(|_| more).map(StoredEvent::position);
+    let mut page = Filling::new(query.limit);
+    loop {
+        query.limit = page.asks();
+        let found = shared.events.inbox(customer, &query).await?;
+        if page.take(found, size) {
+            break;
+        }
+        query.after = page.items.last().map(StoredEvent::position);
+    }
+    let last = page.items.last().filter(|_| page.more).map(StoredEvent::position);
     Ok(Json(Page {
         next_cursor: last.map(|at| shared.cursors.write(at, customer, &filters)),
-        data: events.into_iter().map(EventView::of).collect(),
+        data: page.items.into_iter().map(EventView::of).collect(),
     }))
+}
+
+/// A page while it is read, some events at a time, so that no more is in memory than it may hold.
+struct Filling<T> {
+    limit: usize,
+    items: Vec<T>,
+    bytes: usize,
+    /// There is something after it.
+    more: bool,
+}
+
+impl<T> Filling<T> {
+    fn new(limit: usize) -> Self {
+        Self { limit, items: Vec::new(), bytes: 0, more: false }
+    }
+
+    /// How many to read next: one more than the page takes tells whether there is another page.
+    fn asks(&self) -> usize {
+        (self.limit + 1 - self.items.len()).min(READ_AT_ONCE)
+    }
+
+    /// Takes what was read when it asked. Whether the page is complete: it has at least one item,
+    /// where there is any.
+    fn take(&mut self, found: Vec<T>, size: impl Fn(&T) -> usize) -> bool {
+        let ended = found.len() < self.asks();
+        for item in found {
+            let bytes = self.bytes + size(&item);
+            let full = bytes > PAGE_BYTES && !self.items.is_empty();
+            if full || self.items.len() == self.limit {
+                self.more = true;
+                return true;
+            }
+            self.bytes = bytes;
+            self.items.push(item);
+        }
+        ended
+    }
+}
+
+/// About what an event takes in an answer.
+fn size(stored: &StoredEvent) -> usize {
+    let event = &stored.event;
+    let extensions = event.extensions.iter().map(|(name, value)| name.len() + value.len());
+    event.payload.len() + event.source.len() + extensions.sum::<usize>()
 }
 
 /// List events
@@ -319,6 +373,54 @@ mod tests {
         let uri = format!("/v1/inbox?{pairs}").parse().unwrap();
         let parameters = axum::extract::Query::try_from_uri(&uri).unwrap();
         query(&parameters.0)
+    }
+
+    /// Pages of a list of sizes: how many items each has, and how many were read for it.
+    fn pages(sizes: &[usize], limit: usize) -> Vec<(usize, usize)> {
+        let (mut pages, mut at) = (Vec::new(), 0);
+        loop {
+            let (mut page, mut read) = (Filling::new(limit), 0);
+            loop {
+                let from = at + page.items.len();
+                let to = sizes.len().min(from + page.asks());
+                read += to - from;
+                if page.take(sizes[from..to].to_vec(), |size| *size) {
+                    break;
+                }
+            }
+            at += page.items.len();
+            pages.push((page.items.len(), read));
+            if !page.more {
+                assert_eq!(at, sizes.len(), "nothing is left out");
+                return pages;
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_ends_at_its_limit_or_when_it_is_large() {
+        let mega = 1_000_000;
+        for (sizes, limit, expected) in [
+            (vec![], 50, vec![(0, 0)]),
+            (vec![1], 1, vec![(1, 1)]),
+            (vec![1; 2], 1, vec![(1, 2), (1, 1)]),
+            (vec![1; 32], 32, vec![(32, 32)]),
+            (vec![1; 33], 32, vec![(32, 33), (1, 1)]),
+            (vec![1; 200], 200, vec![(200, 200)]),
+            (vec![1; 450], 200, vec![(200, 201), (200, 201), (50, 50)]),
+            (vec![mega; 20], 50, vec![(8, 20), (8, 12), (4, 4)]),
+            (vec![mega; 100], 4, vec![(4, 5); 24].into_iter().chain([(4, 4)]).collect()),
+            // 40 small ones, then large ones: no more is read than at once.
+            ([vec![1; 40], vec![mega; 60]].concat(), 200, {
+                let mut all = vec![(48, 64)];
+                all.extend([(8, 32); 3].iter().chain(&[(8, 28), (8, 20), (8, 12), (4, 4)]));
+                all
+            }),
+            // Whatever its size, one is shown.
+            (vec![PAGE_BYTES + 1, 1, PAGE_BYTES, 1], 9, vec![(1, 4), (1, 3), (1, 2), (1, 1)]),
+        ] {
+            assert_eq!(pages(&sizes, limit), expected, "{limit} of {} events", sizes.len());
+        }
     }
 
     #[test]

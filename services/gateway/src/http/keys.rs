@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use triggerline_store::{KeyCreation, KeyRotation, MAX_LIVE_KEYS};
 use triggerline_types::{
-    ApiKey, ApiKeyId, CustomerId, RateLimit, Scope, format_instant, truncate_to_millis,
+    ApiKey, ApiKeyId, CustomerId, RateLimit, Scope, check_name, format_instant, truncate_to_millis,
 };
 use utoipa::ToSchema;
 
@@ -26,8 +26,6 @@ use crate::asking::Asking;
 use crate::keys::{NewKey, earlier, lower, new_key, scope_beyond};
 use crate::problem::{Kind, Problem};
 
-/// The longest name of a key or a customer, in bytes.
-const MAX_NAME_BYTES: usize = 200;
 /// How long a rotated key goes on working where nothing else is asked for, and at most.
 const OVERLAP: Duration = Duration::from_hours(24);
 const MAX_OVERLAP: Duration = Duration::from_hours(24 * 30);
@@ -398,7 +396,7 @@ struct Wanted {
 }
 
 fn judge(body: NewApiKeyBody, asking: &Asking) -> Result<Wanted, Problem> {
-    check_name("/name", &body.name)?;
+    judge_name("/name", &body.name)?;
     let mut scopes = Vec::new();
     for (index, text) in body.scopes.iter().enumerate() {
         let scope = Scope::parse(text).ok_or_else(|| {
@@ -424,13 +422,8 @@ fn judge(body: NewApiKeyBody, asking: &Asking) -> Result<Wanted, Problem> {
     Ok(Wanted { name: body.name, scopes, expires_at, rate_limit })
 }
 
-pub(super) fn check_name(pointer: &str, name: &str) -> Result<(), Problem> {
-    let fits = (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
-    if fits {
-        return Ok(());
-    }
-    let told = format!("is 1 to {MAX_NAME_BYTES} bytes long, without control characters");
-    Err(Problem::field(pointer, told))
+pub(super) fn judge_name(pointer: &str, name: &str) -> Result<(), Problem> {
+    check_name(name).map_err(|error| Problem::field(pointer, error.to_string()))
 }
 
 pub(super) fn rate_limit(text: Option<&str>) -> Result<Option<RateLimit>, Problem> {

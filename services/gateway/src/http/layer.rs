@@ -1,9 +1,10 @@
 //! What stands around every handler.
 //!
 //! [`observe`] is outermost: it names the request (`X-Request-Id`), writes a problem's document,
-//! sees to what was not read of the body ([`super::unread`]), and logs. [`identify`] stands around all that needs a key: it finds the caller, counts the
-//! request against the key's limit, and puts the RateLimit fields on every answer. A handler gets
-//! the caller as [`Asking`].
+//! sees to what was not read of the body ([`super::unread`]), and logs. [`identify`] stands around
+//! all that needs a key: it finds the caller, counts the request against the key's limit, refuses
+//! parameters that the call doesn't have, and puts the RateLimit fields on every answer. A handler
+//! gets the caller as [`Asking`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use uuid::Uuid;
 
+use super::asked::Known;
 use super::unread::Left;
 use crate::Shared;
 use crate::asking::{Asking, add_fields};
@@ -78,15 +80,27 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
     }
 }
 
+/// What [`identify`] goes by.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) shared: Arc<Shared>,
+    pub(super) known: Arc<Known>,
+}
+
 pub(super) async fn identify(
-    State(shared): State<Arc<Shared>>,
+    State(Door { shared, known }): State<Door>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let (mut response, standing) = match Asking::identify(&shared, request.headers()).await {
         Ok(asking) => {
-            request.extensions_mut().insert(asking.clone());
-            let response = next.run(request).await;
+            let response = match known.check(request.method(), request.uri()) {
+                Ok(()) => {
+                    request.extensions_mut().insert(asking.clone());
+                    next.run(request).await
+                }
+                Err(problem) => problem.into_response(),
+            };
             (response, Some(asking.standing()))
         }
         Err(refusal) => (refusal.problem.into_response(), refusal.standing),

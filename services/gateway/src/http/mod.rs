@@ -1,7 +1,8 @@
 //! The HTTP door. One file for each thing that can be asked for; here, what they share: the
-//! routes, reading a body ([`body`]), what stands around each handler ([`layer`]), and what a path
-//! or method that isn't there is answered.
+//! routes, reading a body ([`body`]), what may be asked for ([`asked`]), what stands around each
+//! handler ([`layer`]), and what a path or method that isn't there is answered.
 
+mod asked;
 mod audit;
 mod body;
 mod customers;
@@ -37,7 +38,9 @@ use crate::Shared;
 use crate::json::{self, Object};
 use crate::problem::{Kind, Problem};
 
+use asked::Known;
 pub(crate) use body::units;
+use layer::Door;
 pub(crate) use layer::{REQUEST_ID, request_id};
 
 /// What can be asked for with a key. Each route comes with its documentation, or not at all.
@@ -73,13 +76,15 @@ pub(crate) fn document() -> Value {
 
 pub(crate) fn router(shared: Arc<Shared>) -> anyhow::Result<Router> {
     let (with_key, _) = documented().split_for_parts();
+    let document = document();
+    let door = Door { shared: Arc::clone(&shared), known: Arc::new(Known::of(&document)) };
     let with_key = with_key
         // The same handlers, where people look for them.
         .route("/events", post(events::publish))
         .route("/inbox", get(inbox::list))
-        .route_layer(from_fn_with_state(Arc::clone(&shared), layer::identify));
+        .route_layer(from_fn_with_state(door, layer::identify));
     let router = with_key
-        .merge(reference::router(&document()))
+        .merge(reference::router(&document))
         .fallback(|| async { Problem::new(Kind::NotFound, "There is nothing at this path.") })
         .method_not_allowed_fallback(|| async {
             Problem::new(Kind::MethodNotAllowed, "This path doesn't take this method.")
@@ -98,7 +103,17 @@ async fn read_json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, Problem> {
-    body::expect_json(headers)?;
+    read_json_as(body::JSON, shared, headers, body).await
+}
+
+/// As [`read_json`], where the body is of one of the types.
+async fn read_json_as<T: DeserializeOwned>(
+    types: &[&str],
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    body::expect(headers, types)?;
     let received = body::read(shared, headers, body, body::MAX_BODY_BYTES).await?;
     let Object(body) = json::read(&received.bytes)?;
     Ok(body)
@@ -114,7 +129,7 @@ async fn read_json_or_nothing<T: DeserializeOwned>(
     if received.bytes.is_empty() {
         return Ok(None);
     }
-    body::expect_json(headers)?;
+    body::expect(headers, body::JSON)?;
     let body: Option<Object<T>> = json::read(&received.bytes)?;
     Ok(body.map(|Object(body)| body))
 }

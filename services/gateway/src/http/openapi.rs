@@ -14,6 +14,7 @@ use utoipa::openapi::{
     Response, ResponseBuilder, ServerBuilder, Type,
 };
 
+use crate::cloud_events::MAX_NAME_BYTES;
 use crate::problem::{Document, Fault, Kind, Row};
 
 const PROBLEM: &str = "application/problem+json";
@@ -22,8 +23,9 @@ const DESCRIPTION: &str = "\
 Triggerline takes events in, matches them against subscriptions, and delivers them as signed webhooks.
 
 Send an API key as `Authorization: Bearer tl_…` or `X-API-Key: tl_…`. Errors are problem documents \
-(RFC 9457); each type has a page under `/docs/errors`. Every answer to a known key says where its rate \
-limit stands (`RateLimit-Policy`, `RateLimit`). Events may be handed in over gRPC as well: see \
+(RFC 9457); each type has a page under `/docs/errors`. Every answer for which a key was looked at, and known, says \
+where its rate limit stands (`RateLimit-Policy`, `RateLimit`). A query parameter that a call doesn't have, or has twice, \
+is refused. Events may be handed in over gRPC as well: see \
 `proto/triggerline/v1`.";
 
 const TAGS: [(&str, &str); 8] = [
@@ -42,9 +44,22 @@ pub(super) fn complete(document: OpenApi) -> Value {
     let mut document = serde_json::to_value(with_what_is_common(document)).unwrap_or_default();
     share_problems(&mut document);
     drop_unused(&mut document);
+    describe_extensions(&mut document);
     // utoipa's 3.1 has no place for it.
     document["webhooks"] = webhooks();
     document
+}
+
+/// The further attributes of a CloudEvent: utoipa has no word for what members may be called.
+fn describe_extensions(document: &mut Value) {
+    let event = &mut document["components"]["schemas"]["CloudEventBody"];
+    let pattern = format!("^([a-z0-9]{{1,{MAX_NAME_BYTES}}}|data_base64)$");
+    event["propertyNames"] = json!({"pattern": pattern});
+    event["additionalProperties"] = json!({"anyOf": [
+        {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$"},
+        {"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX},
+        {"type": ["boolean", "null"]},
+    ]});
 }
 
 /// Takes away the schemas that nothing refers to: of generic lists, utoipa writes the items out.
@@ -296,6 +311,46 @@ mod tests {
         }
         let checked_in = std::fs::read_to_string(path).unwrap_or_default();
         assert!(now == checked_in, "docs/openapi.json is not what the code says; see this test");
+    }
+
+    /// Readers refuse members that they don't know, but for the attributes of a CloudEvent.
+    #[test]
+    fn bodies_have_no_members_but_those_that_are_documented() {
+        let document = document();
+        let mut bodies = 0;
+        for item in document["paths"].as_object().unwrap().values() {
+            for operation in item.as_object().unwrap().values() {
+                let content = operation["requestBody"]["content"].as_object();
+                for (_, media) in content.into_iter().flatten() {
+                    let text = media.to_string();
+                    for name in text.split("#/components/schemas/").skip(1) {
+                        let name = name.split('"').next().unwrap();
+                        let more = &document["components"]["schemas"][name]["additionalProperties"];
+                        if name == "CloudEventBody" {
+                            assert!(more["anyOf"].is_array(), "{more}");
+                        } else {
+                            assert_eq!(more, &Value::Bool(false), "{name}");
+                        }
+                        bodies += 1;
+                    }
+                }
+            }
+        }
+        assert!(bodies >= 12, "{bodies}");
+    }
+
+    #[test]
+    fn a_replayed_answer_is_documented_to_say_so() {
+        let document = document();
+        for (path, status) in [
+            ("/v1/events", "202"),
+            ("/v1/events", "207"),
+            ("/v1/events/batch", "202"),
+            ("/v1/events/batch", "207"),
+        ] {
+            let answer = &document["paths"][path]["post"]["responses"][status];
+            assert!(answer["headers"]["Idempotent-Replayed"].is_object(), "{path}: {answer}");
+        }
     }
 
     #[test]

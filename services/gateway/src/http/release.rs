@@ -102,7 +102,7 @@ impl Progress {
 #[utoipa::path(
     post, path = "/v1/schemas/{event_type}/release", tag = "Schemas", operation_id = "releaseEvents",
     params(
-        ("event_type" = String, Path, description = "The event type.", min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9._:-]+$"),
+        ("event_type" = String, Path, description = "The event type; a `/` in it is written `%2F`.", min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9._/:-]+$"),
         ReleaseParameters,
     ),
     responses(

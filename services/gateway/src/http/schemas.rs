@@ -58,7 +58,7 @@ impl SchemaView {
 /// back. Counts within a second.
 #[utoipa::path(
     put, path = "/v1/schemas/{event_type}", tag = "Schemas", operation_id = "putSchema",
-    params(("event_type" = String, Path, description = "The event type.", min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9._:-]+$")),
+    params(("event_type" = String, Path, description = "The event type; a `/` in it is written `%2F`.", min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9._/:-]+$")),
     request_body = SchemaBody,
     responses(
         (status = 200, description = "Kept.", body = SchemaView),
@@ -116,7 +116,7 @@ pub(super) async fn list(
 /// Show a schema
 #[utoipa::path(
     get, path = "/v1/schemas/{event_type}", tag = "Schemas", operation_id = "getSchema",
-    params(("event_type" = String, Path, description = "The event type.", min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9._:-]+$")),
+    params(("event_type" = String, Path, description = "The event type; a `/` in it is written `%2F`.", min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9._/:-]+$")),
     responses(
         (status = 200, description = "The schema.", body = SchemaView),
     )
@@ -136,7 +136,7 @@ pub(super) async fn show(
 /// Events of the type are not checked any more.
 #[utoipa::path(
     delete, path = "/v1/schemas/{event_type}", tag = "Schemas", operation_id = "deleteSchema",
-    params(("event_type" = String, Path, description = "The event type.", min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9._:-]+$")),
+    params(("event_type" = String, Path, description = "The event type; a `/` in it is written `%2F`.", min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9._/:-]+$")),
     responses(
         (status = 204, description = "It is gone."),
     )

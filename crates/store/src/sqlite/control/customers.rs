@@ -1,10 +1,10 @@
 //! Customers.
 
 use libsql::{Connection, Row, params};
-use triggerline_types::{Actor, Customer, CustomerId, millis};
+use triggerline_types::{Actor, ApiKey, Customer, CustomerId, millis};
 
 use super::super::{Fault, column};
-use super::{SqliteControl, audit, blob, collect, next_revision, now, rows};
+use super::{SqliteControl, audit, blob, collect, keys, next_revision, now, rows};
 use crate::control::{CustomerChange, NewCustomer, fields, trail};
 use crate::error::StoreError;
 
@@ -20,23 +20,43 @@ pub(super) async fn create(
     store
         .change("create a customer", async move |connection: &Connection| {
             let made = new.into_customer(now());
-            let insert = "INSERT INTO customers (id, name, plan, rate_limit, created_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5)";
-            let values = params![
-                blob(made.id.as_uuid()),
-                made.name.clone(),
-                made.plan.clone(),
-                fields::rate_limit_to_text(made.rate_limit),
-                millis(made.created_at)
-            ];
-            connection.execute(insert, values).await?;
-            // Nobody follows a customer without keys: no revision.
-            let entry =
-                trail::entry(made.id, by, trail::CUSTOMER_CREATED, made.id, made.created_at);
-            audit::record(connection, entry).await?;
+            insert(connection, &made, by).await?;
             Ok(made)
         })
         .await
+}
+
+pub(super) async fn create_with_key(
+    store: &SqliteControl,
+    new: NewCustomer,
+    key: &ApiKey,
+    by: Actor,
+) -> Result<Customer, StoreError> {
+    let key = key.clone();
+    store
+        .change("create a customer and its first key", async move |connection: &Connection| {
+            let made = new.into_customer(now());
+            insert(connection, &made, by).await?;
+            keys::keep(connection, made.id, &key, by, made.created_at).await?;
+            Ok(made)
+        })
+        .await
+}
+
+async fn insert(connection: &Connection, made: &Customer, by: Actor) -> Result<(), Fault> {
+    let insert = "INSERT INTO customers (id, name, plan, rate_limit, created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5)";
+    let values = params![
+        blob(made.id.as_uuid()),
+        made.name.clone(),
+        made.plan.clone(),
+        fields::rate_limit_to_text(made.rate_limit),
+        millis(made.created_at)
+    ];
+    connection.execute(insert, values).await?;
+    // Nobody follows a customer without keys: no revision.
+    let entry = trail::entry(made.id, by, trail::CUSTOMER_CREATED, made.id, made.created_at);
+    audit::record(connection, entry).await
 }
 
 pub(super) async fn one(

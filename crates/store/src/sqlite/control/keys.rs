@@ -36,12 +36,23 @@ pub(super) async fn create(
             if live_keys(connection, customer, now).await? >= MAX_LIVE_KEYS {
                 return Ok(KeyCreation::TooMany);
             }
-            insert(connection, customer, &key, next_revision(connection).await?).await?;
-            let entry = trail::entry(customer, by, trail::API_KEY_CREATED, key.id, now);
-            audit::record(connection, entry).await?;
+            keep(connection, customer, &key, by, now).await?;
             Ok(KeyCreation::Made)
         })
         .await
+}
+
+/// Keeps a new key as the customer's.
+pub(super) async fn keep(
+    connection: &Connection,
+    customer: CustomerId,
+    key: &ApiKey,
+    by: Actor,
+    now: OffsetDateTime,
+) -> Result<(), Fault> {
+    insert(connection, customer, key, next_revision(connection).await?).await?;
+    let entry = trail::entry(customer, by, trail::API_KEY_CREATED, key.id, now);
+    audit::record(connection, entry).await
 }
 
 pub(super) async fn all(

@@ -99,6 +99,15 @@ impl ControlStore for SqliteControl {
         customers::create(self, new, by).await
     }
 
+    async fn create_customer_with_key(
+        &self,
+        new: NewCustomer,
+        key: &ApiKey,
+        by: Actor,
+    ) -> Result<Customer, StoreError> {
+        customers::create_with_key(self, new, key, by).await
+    }
+
     async fn customer(&self, id: CustomerId) -> Result<Option<Customer>, StoreError> {
         customers::one(self, id).await
     }
