@@ -23,6 +23,7 @@ pub mod keys;
 mod limits;
 mod problem;
 mod publish;
+mod room;
 mod schemas;
 mod server;
 
@@ -31,7 +32,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use triggerline_guard::Reach;
 use triggerline_kafka::{KafkaConfig, Producer, Topics};
@@ -44,6 +44,7 @@ use cursor::Cursors;
 use keys::Pepper;
 use limits::Limiter;
 use publish::Publisher;
+use room::Room;
 use schemas::Schemas;
 use server::{End, Server};
 
@@ -86,8 +87,7 @@ struct Shared {
     /// For new keys.
     pepper: Pepper,
     reach: Reach,
-    /// For bodies, in [`http::units`].
-    room: Arc<Semaphore>,
+    room: Room,
 }
 
 pub struct App {
@@ -132,7 +132,7 @@ impl App {
             events,
             pepper,
             reach,
-            room: Arc::new(Semaphore::new(http::units(config.limits.body_bytes))),
+            room: Room::of(config.limits.body_bytes),
             settings: config.clone(),
         };
         Ok(Self { http, grpc, server, shared: Arc::new(shared), producer })
