@@ -20,6 +20,7 @@ use triggerline_wire::proto::{
     publish_stream_response,
 };
 
+use super::intake::Kept;
 use super::{deadline, status};
 use crate::Shared;
 use crate::accept::{self, Accepted, Receipt};
@@ -28,6 +29,7 @@ use crate::asking::Asking;
 use crate::batch::check_length;
 use crate::idempotency;
 use crate::problem::{Fault, Problem};
+use crate::room::Held;
 
 /// How long a client may take to hear how its stream ended.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -47,6 +49,7 @@ impl Door {
 struct Call {
     asking: Asking,
     headers: HeaderMap,
+    kept: Kept,
 }
 
 impl Call {
@@ -54,7 +57,8 @@ impl Call {
         let (metadata, extensions, message) = request.into_parts();
         let asking = extensions.get::<Asking>().cloned();
         let asking = asking.ok_or_else(|| Status::internal("The error has been logged."))?;
-        Ok((Self { asking, headers: metadata.into_headers() }, message))
+        let kept = extensions.get::<Kept>().cloned().unwrap_or_default();
+        Ok((Self { asking, headers: metadata.into_headers(), kept }, message))
     }
 
     fn traceparent(&self) -> Option<String> {
@@ -204,7 +208,10 @@ impl Conversation {
                 }
                 message = incoming.message(), if reads => match message {
                     Ok(Some(message)) => match self.admitted().await {
-                        Ok(refused) => under_way.push(self.answer(message, refused)),
+                        Ok(refused) => {
+                            let room = self.call.kept.next();
+                            under_way.push(self.answer(message, refused, room));
+                        }
                         Err(status) => ending = Some(Err(status)),
                     },
                     Ok(None) => ending = Some(Ok(())),
@@ -226,6 +233,7 @@ impl Conversation {
         &self,
         message: PublishStreamRequest,
         refused: Option<Problem>,
+        room: Option<Held>,
     ) -> PublishStreamResponse {
         let PublishStreamRequest { sequence, event } = message;
         let work = async {
@@ -246,6 +254,7 @@ impl Conversation {
             }
             Err(problem) => publish_stream_response::Result::Error(status::message(&problem)),
         };
+        drop(room);
         PublishStreamResponse { sequence, result: Some(result) }
     }
 }
