@@ -8,6 +8,7 @@
 //! only then answered 202. Reads go to the stores. Every error is a [`problem`].
 
 mod accept;
+mod access;
 mod admit;
 mod asking;
 mod auth;

@@ -1,12 +1,14 @@
 //! The gRPC door: the same promises, on the same path.
 //!
-//! [`identify`] stands around what needs a key, before a message is read, and [`Intake`] around
-//! each call's messages while they are. [`events`] are the calls, [`status`] says what a problem is in gRPC's words, [`health`] answers load balancers;
+//! [`observe`] stands around every call, [`identify`] around those that need a key, before a message
+//! is read, and [`Intake`] around each call's messages while they are read. [`events`] are the
+//! calls, [`status`] says what a problem is in gRPC's words, [`health`] answers load balancers;
 //! reflection describes all of it to whoever has no .proto files.
 
 mod events;
 mod health;
 mod intake;
+mod observe;
 mod status;
 
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state, map_request};
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
@@ -27,7 +29,6 @@ use triggerline_wire::proto::events_server::EventsServer;
 use crate::Shared;
 use crate::asking::{Asking, add_fields};
 use crate::batch::MAX_BATCH_BYTES;
-use crate::http::{REQUEST_ID, request_id};
 use intake::{Allowance, Intake, Kept, Messages};
 
 /// The largest message: a batch's payloads, and the fields beside them.
@@ -70,11 +71,12 @@ pub(crate) fn router(shared: Arc<Shared>, draining: CancellationToken) -> anyhow
         .route_layer(open(Messages::UntilDrained(draining)));
     let with_key = Router::new()
         .route_service("/triggerline.v1.Events/{*method}", events)
-        .route_layer(from_fn_with_state(shared, identify));
+        .route_layer(from_fn_with_state(Arc::clone(&shared), identify));
     Ok(with_key
         .merge(checked)
         .merge(described)
-        .fallback(|| async { answer(Status::unimplemented("There is no such method.")) }))
+        .fallback(|| async { answer(Status::unimplemented("There is no such method.")) })
+        .layer(from_fn_with_state(shared, observe::observe)))
 }
 
 fn allowance(shared: &Shared, bytes: usize) -> Allowance {
@@ -83,7 +85,6 @@ fn allowance(shared: &Shared, bytes: usize) -> Allowance {
 }
 
 async fn identify(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
     let (mut response, standing) = match Asking::identify(&shared, request.headers()).await {
         Ok(asking) => {
             let messages =
@@ -101,12 +102,8 @@ async fn identify(State(shared): State<Arc<Shared>>, mut request: Request, next:
         }
         Err(refusal) => (answer(status::of(&refusal.problem)), refusal.standing),
     };
-    let headers = response.headers_mut();
     if let Some(standing) = standing {
-        add_fields(headers, standing);
-    }
-    if let Ok(id) = HeaderValue::try_from(id) {
-        headers.insert(REQUEST_ID, id);
+        add_fields(response.headers_mut(), standing);
     }
     response
 }

@@ -37,8 +37,6 @@ use crate::Shared;
 use crate::json::{self, Object};
 use crate::problem::{Kind, Problem};
 
-pub(crate) use layer::{REQUEST_ID, request_id};
-
 /// What can be asked for with a key. Each route comes with its documentation, or not at all.
 fn documented() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
