@@ -1,17 +1,16 @@
 //! `triggerline.v1.Events`
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
+use futures::stream::{BoxStream, StreamExt as _};
 use http::HeaderMap;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 use triggerline_types::{CustomerId, Scope, check_instant, millis};
 use triggerline_wire::proto::events_server::Events;
 use triggerline_wire::proto::{
@@ -20,8 +19,9 @@ use triggerline_wire::proto::{
     publish_stream_response,
 };
 
+use super::conversation::Conversation;
 use super::intake::Kept;
-use super::{deadline, status};
+use super::{deadline, late, status};
 use crate::Shared;
 use crate::accept::{self, Accepted, Receipt};
 use crate::admit::Draft;
@@ -83,11 +83,6 @@ impl Call {
     }
 }
 
-/// An event that was on its way to Kafka may have arrived.
-fn late() -> Status {
-    Status::deadline_exceeded("The deadline passed. Whether events were accepted is unknown.")
-}
-
 #[tonic::async_trait]
 impl Events for Door {
     async fn publish(
@@ -134,8 +129,7 @@ impl Events for Door {
         Ok(Response::new(PublishBatchResponse { results: results.collect() }))
     }
 
-    type PublishStreamStream =
-        Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>> + Send>>;
+    type PublishStreamStream = BoxStream<'static, Result<PublishStreamResponse, Status>>;
 
     async fn publish_stream(
         &self,
@@ -148,78 +142,37 @@ impl Events for Door {
         let (answers, outgoing) = mpsc::channel(limit);
         let (shared, draining) = (Arc::clone(&self.shared), self.draining.clone());
         tokio::spawn(async move {
-            let conversation = Conversation { shared, call, customer, draining, limit };
-            if let Err(status) = conversation.hold(incoming, &answers).await {
+            let stream = Stream { shared, call, customer };
+            if let Err(status) = stream.hold(incoming, draining, &answers).await {
                 // Who doesn't listen isn't waited for.
                 let _ = tokio::time::timeout(LAST_WORD, answers.send(Err(status))).await;
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+        Ok(Response::new(ReceiverStream::new(outgoing).boxed()))
     }
 }
 
 /// One PublishStream.
-struct Conversation {
+struct Stream {
     shared: Arc<Shared>,
     call: Call,
     customer: CustomerId,
-    draining: CancellationToken,
-    /// Events that may be under way at once.
-    limit: usize,
 }
 
-impl Conversation {
-    /// Reads events and answers each, until the client has no more, or the server drains: then
-    /// everything that was read is answered before the stream ends.
+impl Stream {
     async fn hold(
         &self,
-        mut incoming: Streaming<PublishStreamRequest>,
+        incoming: Streaming<PublishStreamRequest>,
+        draining: CancellationToken,
         answers: &mpsc::Sender<Result<PublishStreamResponse, Status>>,
     ) -> Result<(), Status> {
-        let forever = Duration::from_hours(24 * 365);
-        let limit = deadline(&self.call.headers).unwrap_or(forever);
-        let mut expired = std::pin::pin!(tokio::time::sleep(limit));
-        let mut under_way = FuturesUnordered::new();
-        // How the stream ends, once it is not read any more.
-        let mut ending: Option<Result<(), Status>> = None;
-        loop {
-            if let Some(end) = &ending
-                && under_way.is_empty()
-            {
-                return end.clone();
-            }
-            let reads = ending.is_none() && under_way.len() < self.limit;
-            tokio::select! {
-                // Answers first: they make room.
-                biased;
-                () = expired.as_mut() => return Err(late()),
-                Some(answer) = under_way.next() => {
-                    // Who doesn't listen is waited for until the deadline, and not read meanwhile.
-                    let sent = tokio::select! {
-                        sent = answers.send(Ok(answer)) => sent,
-                        () = expired.as_mut() => return Err(late()),
-                    };
-                    if sent.is_err() {
-                        return Ok(());
-                    }
-                }
-                () = self.draining.cancelled(), if ending.is_none() => {
-                    ending = Some(Err(Status::unavailable("The server is going away; open the stream anew.")));
-                }
-                message = incoming.message(), if reads => match message {
-                    Ok(Some(message)) => match self.admitted().await {
-                        Ok(refused) => {
-                            let room = self.call.kept.next();
-                            under_way.push(self.answer(message, refused, room));
-                        }
-                        Err(status) => ending = Some(Err(status)),
-                    },
-                    Ok(None) => ending = Some(Ok(())),
-                    Err(status) if status.code() == Code::Cancelled => ending = Some(Ok(())),
-                    Err(status) => ending = Some(Err(status)),
-                },
-            }
-        }
+        let limit = self.shared.settings.limits.stream_events;
+        let deadline = deadline(&self.call.headers);
+        let incoming =
+            incoming.map(|message| message.map(|message| (message, self.call.kept.next())));
+        let admit = || self.admitted();
+        let answer = |(message, room), refused| self.answer(message, refused, room);
+        Conversation { limit, deadline, draining }.hold(incoming, admit, answer, answers).await
     }
 
     /// Whether the caller may still send, and send so much: a stream may outlive its key. The

@@ -2,9 +2,10 @@
 //!
 //! [`observe`] stands around every call, [`identify`] around those that need a key, before a message
 //! is read, and [`Intake`] around each call's messages while they are read. [`events`] are the
-//! calls, [`status`] says what a problem is in gRPC's words, [`health`] answers load balancers;
+//! calls ([`conversation`]: a stream of them), [`status`] says what a problem is in gRPC's words, [`health`] answers load balancers;
 //! reflection describes all of it to whoever has no .proto files.
 
+mod conversation;
 mod events;
 mod health;
 mod intake;
@@ -110,6 +111,11 @@ async fn identify(State(shared): State<Arc<Shared>>, mut request: Request, next:
 
 fn answer(status: Status) -> Response {
     status.into_http::<Body>()
+}
+
+/// An event that was on its way to Kafka may have arrived.
+fn late() -> Status {
+    Status::deadline_exceeded("The deadline passed. Whether events were accepted is unknown.")
 }
 
 /// `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Requests").
