@@ -22,6 +22,7 @@ mod idempotency;
 mod json;
 pub mod keys;
 mod limits;
+mod peer;
 mod problem;
 mod publish;
 mod room;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::{Fuse, FusedFuture as _, FutureExt as _};
 use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
@@ -16,6 +17,8 @@ pub(super) struct Conversation {
     /// Messages that may be under way at once.
     pub(super) limit: usize,
     pub(super) deadline: Option<Duration>,
+    /// How long an answer may wait to be read.
+    pub(super) patience: Duration,
     pub(super) draining: CancellationToken,
 }
 
@@ -61,13 +64,15 @@ impl Conversation {
                 biased;
                 () = expired.as_mut() => return Err(late()),
                 Some(answer) = under_way.next() => {
-                    // Who doesn't listen is waited for until the deadline, and not read meanwhile.
+                    // Who doesn't listen is waited for, and not read meanwhile.
                     let sent = tokio::select! {
-                        sent = answers.send(Ok(answer)) => sent,
+                        sent = answers.send_timeout(Ok(answer), self.patience) => sent,
                         () = expired.as_mut() => return Err(late()),
                     };
-                    if sent.is_err() {
-                        return Ok(());
+                    match sent {
+                        Ok(()) => {}
+                        Err(SendTimeoutError::Timeout(_)) => return Err(unread(self.patience)),
+                        Err(SendTimeoutError::Closed(_)) => return Ok(()),
                     }
                 }
                 (message, admitted) = admitting.as_mut() => match admitted {
@@ -88,6 +93,13 @@ impl Conversation {
     }
 }
 
+fn unread(patience: Duration) -> Status {
+    let seconds = patience.as_secs();
+    Status::deadline_exceeded(format!(
+        "Answers were not read for {seconds} s. Whether the last events were accepted is unknown."
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
@@ -100,7 +112,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn conversation(limit: usize) -> Conversation {
-        Conversation { limit, deadline: None, draining: CancellationToken::new() }
+        let draining = CancellationToken::new();
+        Conversation { limit, deadline: None, patience: 30 * SECOND, draining }
     }
 
     async fn after<T>(time: Duration, done: T) -> T {
@@ -155,6 +168,17 @@ mod tests {
         assert_eq!(most.get(), 3);
         told.close();
         assert_eq!(told.len() as u64, MESSAGES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_their_answers_is_waited_for_only_so_long() {
+        let (answers, _told) = mpsc::channel(2);
+        let begun = tokio::time::Instant::now();
+        let (admit, answer) = (|| ready(Ok(())), |message, ()| ready(message));
+        let incoming = stream::iter([Ok(1), Ok(2), Ok(3)]);
+        let held = conversation(4).hold(incoming, admit, answer, &answers).await;
+        assert_eq!(held.unwrap_err().code(), Code::DeadlineExceeded);
+        assert_eq!(begun.elapsed(), 30 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]

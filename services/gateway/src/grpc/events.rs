@@ -166,13 +166,15 @@ impl Stream {
         draining: CancellationToken,
         answers: &mpsc::Sender<Result<PublishStreamResponse, Status>>,
     ) -> Result<(), Status> {
-        let limit = self.shared.settings.limits.stream_events;
+        let limits = &self.shared.settings.limits;
+        let (limit, patience) = (limits.stream_events, limits.write_timeout);
         let deadline = deadline(&self.call.headers);
         let incoming =
             incoming.map(|message| message.map(|message| (message, self.call.kept.next())));
         let admit = || self.admitted();
         let answer = |(message, room), refused| self.answer(message, refused, room);
-        Conversation { limit, deadline, draining }.hold(incoming, admit, answer, answers).await
+        let conversation = Conversation { limit, deadline, patience, draining };
+        conversation.hold(incoming, admit, answer, answers).await
     }
 
     /// Whether the caller may still send, and send so much: a stream may outlive its key. The

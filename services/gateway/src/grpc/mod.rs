@@ -1,9 +1,9 @@
 //! The gRPC door: the same promises, on the same path.
 //!
 //! [`observe`] stands around every call, [`identify`] around those that need a key, before a message
-//! is read, and [`Intake`] around each call's messages while they are read. [`events`] are the
-//! calls ([`conversation`]: a stream of them), [`status`] says what a problem is in gRPC's words, [`health`] answers load balancers;
-//! reflection describes all of it to whoever has no .proto files.
+//! is read, and [`Intake`] around each call's messages while they are read. [`events`] are the calls
+//! ([`conversation`]: a stream of them), [`status`] says what a problem is in gRPC's words,
+//! [`health`] answers load balancers; reflection describes all of it to whoever has no .proto files.
 
 mod conversation;
 mod events;
