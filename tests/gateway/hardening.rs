@@ -62,6 +62,19 @@ async fn who_is_slow_is_dropped_and_keeps_nobody_else_waiting() -> anyhow::Resul
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real parts: cargo xtask test"]
+async fn who_never_reads_their_answers_is_dropped() -> anyhow::Result<()> {
+    let one = One::with(&[("TRIGGERLINE_GATEWAY__LIMITS__WRITE_TIMEOUT", "1s")]).await?;
+    let mut stream = connect(&one.gateway).await?;
+    // The answers fill what the kernel keeps for both sides; then the gateway can't write, and
+    // reads no further, until its side is closed with all that it has not read: a reset.
+    let many = "GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(100);
+    let asking = async { while stream.write_all(many.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(30), asking).await.context("it was not dropped")?;
+    one.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
 async fn an_endless_body_is_refused_before_it_is_in_memory() -> anyhow::Result<()> {
     let one = One::start().await?;
     let mut stream = connect(&one.gateway).await?;
@@ -178,13 +191,13 @@ async fn both_doors_speak_tls_where_it_is_set_up() -> anyhow::Result<()> {
                 "/dev/null",
             ])
             .args(["-H", &format!("Authorization: Bearer {}", one.key)])
-            .args(["-H", "Content-Type: application/json"])
             .args(flags)
             .arg(url)
             .output()?;
         Ok(String::from_utf8(output.stdout)?)
     };
-    let event = ["-d", r#"{"event_type":"a.b","payload":1}"#];
+    let json = "content-type: application/json";
+    let event = ["-H", json, "-d", r#"{"event_type":"a.b","payload":1}"#];
     assert_eq!(curl(&event, &format!("{http}/v1/events"))?, "202 2");
     let older = [&event[..], &["--http1.1"]].concat();
     assert_eq!(curl(&older, &format!("{http}/v1/events"))?, "202 1.1");
