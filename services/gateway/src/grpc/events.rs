@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
 use http::HeaderMap;
+use prost::Message as _;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,7 +21,7 @@ use triggerline_wire::proto::{
 };
 
 use super::conversation::Conversation;
-use super::intake::Kept;
+use super::intake::{Arrived, Kept};
 use super::{deadline, late, status};
 use crate::Shared;
 use crate::accept::{self, Accepted, Receipt};
@@ -28,7 +29,7 @@ use crate::admit::Draft;
 use crate::asking::Asking;
 use crate::batch::check_length;
 use crate::idempotency;
-use crate::problem::{Fault, Problem};
+use crate::problem::{Fault, Kind, Problem};
 use crate::room::Held;
 
 /// How long a client may take to hear how its stream ended.
@@ -45,6 +46,11 @@ impl Door {
     }
 }
 
+fn missing() -> Status {
+    tracing::error!("a call stands outside of `identify`");
+    Status::internal("The error has been logged.")
+}
+
 /// What came with a call beside its message.
 struct Call {
     asking: Asking,
@@ -56,9 +62,18 @@ impl Call {
     fn of<T>(request: Request<T>) -> Result<(Self, T), Status> {
         let (metadata, extensions, message) = request.into_parts();
         let asking = extensions.get::<Asking>().cloned();
-        let asking = asking.ok_or_else(|| Status::internal("The error has been logged."))?;
+        let asking = asking.ok_or_else(missing)?;
         let kept = extensions.get::<Kept>().cloned().unwrap_or_default();
         Ok((Self { asking, headers: metadata.into_headers(), kept }, message))
+    }
+
+    /// The next message of a stream.
+    fn arrived(&self) -> Result<(PublishStreamRequest, Held), Status> {
+        let arrived = self.kept.next();
+        let Arrived { bytes, room } = arrived.ok_or_else(missing)?;
+        let message = PublishStreamRequest::decode(bytes)
+            .map_err(|error| status::of(&Problem::new(Kind::MalformedBody, error.to_string())))?;
+        Ok((message, room))
     }
 
     fn traceparent(&self) -> Option<String> {
@@ -169,8 +184,8 @@ impl Stream {
         let limits = &self.shared.settings.limits;
         let (limit, patience) = (limits.stream_events, limits.write_timeout);
         let deadline = deadline(&self.call.headers);
-        let incoming =
-            incoming.map(|message| message.map(|message| (message, self.call.kept.next())));
+        // tonic says when there is one; it has gone around it.
+        let incoming = incoming.map(|told| told.and_then(|_| self.call.arrived()));
         let admit = || self.admitted();
         let answer = |(message, room), refused| self.answer(message, refused, room);
         let conversation = Conversation { limit, deadline, patience, draining };
@@ -188,7 +203,7 @@ impl Stream {
         &self,
         message: PublishStreamRequest,
         refused: Option<Problem>,
-        room: Option<Held>,
+        room: Held,
     ) -> PublishStreamResponse {
         let PublishStreamRequest { sequence, event } = message;
         let work = async {
