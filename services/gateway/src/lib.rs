@@ -28,6 +28,7 @@ mod publish;
 mod room;
 mod schemas;
 mod server;
+mod unread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
@@ -16,20 +17,31 @@ use tonic::{Code, Status};
 
 use crate::Shared;
 use crate::access::Entry;
+use crate::unread::Left;
+
+/// How long reading away what is left of a refused call may take. It may be a stream that doesn't
+/// end: this is for what is on its way.
+const UNREAD: Duration = Duration::from_millis(100);
 
 pub(super) async fn observe(
     State(shared): State<Arc<Shared>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let entry = Entry::of(&request, shared.settings.access_log);
+    let left = Left::watch(&mut request);
     if let Some(mut refusal) = foreign(request.method(), request.headers()) {
+        drop(request);
+        left.settle(UNREAD, &mut refusal).await;
         entry.name(refusal.headers_mut());
         entry.close(refusal.status(), None);
         return refusal;
     }
     let mut call = Call { entry: Some(entry), status: StatusCode::OK, code: Code::Cancelled };
     let mut response = next.run(request).await;
+    if response.headers().contains_key(Status::GRPC_STATUS) {
+        left.settle(UNREAD, &mut response).await;
+    }
     let Some(entry) = &call.entry else {
         return response;
     };

@@ -1,7 +1,7 @@
 //! What stands around every handler.
 //!
 //! [`observe`] is outermost: it names the request (`X-Request-Id`), writes a problem's document,
-//! sees to what was not read of the body ([`super::unread`]), and logs ([`crate::access`]).
+//! sees to what was not read of the body ([`crate::unread`]), and logs ([`crate::access`]).
 //! [`identify`] stands around all that needs a key: it finds the caller, counts the request against
 //! the key's limit, and puts the RateLimit fields on every answer. A handler gets the caller as
 //! [`Asking`].
@@ -17,13 +17,15 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::unread::Left;
 use crate::Shared;
 use crate::access::{Entry, REQUEST_ID};
 use crate::asking::{Asking, add_fields};
 use crate::config::CorsConfig;
 use crate::problem::{Kind, Problem, render};
+use crate::unread::Left;
 
+/// How long reading away what is left of a body may take.
+const UNREAD: Duration = Duration::from_secs(1);
 /// How long a browser remembers what it was allowed.
 const CORS_MAX_AGE: Duration = Duration::from_hours(1);
 
@@ -36,7 +38,7 @@ pub(super) async fn observe(
     let left = Left::watch(&mut request);
     let response = next.run(request).await;
     let mut response = render(response, format!("urn:triggerline:request:{}", entry.id()));
-    left.settle(&mut response).await;
+    left.settle(UNREAD, &mut response).await;
     entry.name(response.headers_mut());
     entry.close(response.status(), None);
     response

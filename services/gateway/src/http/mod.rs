@@ -15,7 +15,6 @@ mod reference;
 mod release;
 mod schemas;
 mod subscriptions;
-mod unread;
 
 use std::sync::Arc;
 
