@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
     std::fs::write(descriptors, files.encode_to_vec())?;
     tonic_prost_build::configure()
+        .codec_path("crate::codec::MessageCodec")
         .bytes(".")
         .extern_path(".google.rpc.Status", "::tonic_types::Status")
         .compile_fds(files)?;

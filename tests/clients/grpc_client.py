@@ -250,6 +250,41 @@ def main():
     service.Publish(large, metadata=with_key(), timeout=30)
     print("grpc: RESOURCE_EXHAUSTED with RetryInfo and QuotaFailure, DEADLINE_EXCEEDED, UNIMPLEMENTED, 1,000,000 bytes")
 
+    # Refused while megabytes are on their way: the client reads why, not that its stream broke.
+    huge = batch(events=[request(event_type="large", payload=b'"' + b"x" * 900_000 + b'"')] * 8)
+    for _ in range(20):
+        _, found = refused(
+            "a message of 7 MB",
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            lambda: service.PublishBatch(huge, metadata=with_key(), timeout=30),
+        )
+        reason("a message of 7 MB", found, "TOO_LARGE")
+        refused(
+            "a message of 7 MB without a key",
+            grpc.StatusCode.UNAUTHENTICATED,
+            lambda: service.PublishBatch(huge, timeout=30),
+        )
+    # In a stream, where the client goes on sending.
+    endless = iter(lambda: item(sequence=1, event=huge.events[0]), None)
+    refused(
+        "an endless stream without a key",
+        grpc.StatusCode.UNAUTHENTICATED,
+        lambda: list(service.PublishStream(endless, timeout=30)),
+    )
+    # What is no such message; what is compressed.
+    raw = channel.unary_unary("/triggerline.v1.Events/Publish")
+    refused(
+        "bytes that are no message",
+        grpc.StatusCode.INVALID_ARGUMENT,
+        lambda: raw(b"\x0a\x01\xff", metadata=with_key(), timeout=30),
+    )
+    refused(
+        "a compressed message",
+        grpc.StatusCode.UNIMPLEMENTED,
+        lambda: service.Publish(good(), metadata=with_key(), timeout=30, compression=grpc.Compression.Gzip),
+    )
+    print("grpc: 7 MB, no key, no message, gzip: each is told what it is, while the client still sends")
+
     # Health: of the server, of the service, of one that isn't there.
     health = health_pb2_grpc.HealthStub(channel)
     for name in ("", "triggerline.v1.Events"):

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
 mod doors;
+mod grpc;
 mod hardening;
 mod idempotency;
 mod isolation;

@@ -14,8 +14,9 @@
 //! | [`fact`] | the matcher's summary and each attempt, on `attempts` |
 //! | [`dead_record`] | a record that could not be read, on `events.dlq` |
 //! | [`webhook`] | the body and the signature that a receiver gets |
-//! | [`proto`] | the gRPC messages, from `proto/` |
+//! | [`proto`] | the gRPC messages, from `proto/`, read by [`codec`] |
 
+pub mod codec;
 pub mod dead_record;
 pub mod delivery;
 pub mod event;

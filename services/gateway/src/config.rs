@@ -46,6 +46,10 @@ pub struct LimitsConfig {
     pub header_timeout: Duration,
     #[serde(deserialize_with = "duration::deserialize")]
     pub body_timeout: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub write_timeout: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub idle_timeout: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -154,10 +158,14 @@ impl GatewayConfig {
             ("produce_patience", self.produce_patience),
             ("limits.header_timeout", limits.header_timeout),
             ("limits.body_timeout", limits.body_timeout),
+            ("limits.write_timeout", limits.write_timeout),
         ] {
             if !(second..=Duration::from_mins(5)).contains(&value) {
                 return wrong(key, "is from 1s to 5m");
             }
+        }
+        if !(second..=Duration::from_hours(1)).contains(&limits.idle_timeout) {
+            return wrong("limits.idle_timeout", "is from 1s to 1h");
         }
         for (key, value) in [
             ("limits.connections", limits.connections),

@@ -8,6 +8,7 @@
 //! only then answered 202. Reads go to the stores. Every error is a [`problem`].
 
 mod accept;
+mod access;
 mod admit;
 mod asking;
 mod auth;
@@ -21,17 +22,19 @@ mod idempotency;
 mod json;
 pub mod keys;
 pub mod limits;
+mod peer;
 mod problem;
 mod publish;
+mod room;
 mod schemas;
 mod server;
+mod unread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use triggerline_guard::Reach;
 use triggerline_kafka::{KafkaConfig, Producer, Topics};
@@ -44,6 +47,7 @@ use cursor::Cursors;
 use keys::Pepper;
 use limits::Limiter;
 use publish::Publisher;
+use room::Room;
 use schemas::Schemas;
 use server::{End, Server};
 
@@ -86,8 +90,7 @@ struct Shared {
     /// For new keys.
     pepper: Pepper,
     reach: Reach,
-    /// For bodies, in [`http::units`].
-    room: Arc<Semaphore>,
+    room: Room,
 }
 
 pub struct App {
@@ -132,7 +135,7 @@ impl App {
             events,
             pepper,
             reach,
-            room: Arc::new(Semaphore::new(http::units(config.limits.body_bytes))),
+            room: Room::of(config.limits.body_bytes),
             settings: config.clone(),
         };
         Ok(Self { http, grpc, server, shared: Arc::new(shared), producer })

@@ -3,11 +3,13 @@
 //!
 //! The end has two steps ([`End`]), because whoever sends can't know of it: first clients are
 //! asked to go (`Connection: close` on each answer) while the port is still open and load
-//! balancers are told; then the port is closed, and with it whatever is idle by then.
+//! balancers are told; then the port is closed, and with it whatever is idle by then. Who doesn't
+//! read, or is there no more, is dropped ([`crate::peer`]).
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -31,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use crate::config::{LimitsConfig, TlsConfig};
+use crate::peer::{Answering, Peer, Signs};
 
 /// How long to wait after a connection could not be accepted (no file descriptors, say).
 const BREATH: Duration = Duration::from_millis(50);
@@ -48,6 +51,9 @@ const CONNECTION_WINDOW: u32 = 1_024 * 1_024;
 /// come out of the kernel's queue. Its client believes that it has been accepted.
 const FIRST_WORD: Duration = Duration::from_secs(1);
 const QUEUED: Duration = Duration::from_millis(20);
+/// When a connection that nothing is under way on is to end: how long it may be without a sign of
+/// life. HTTP/2's goodbye waits for an answer, for which a dead peer has until its next [`PING`].
+const SILENT: Duration = Duration::from_secs(2);
 
 /// How serving ends.
 #[derive(Clone, Debug)]
@@ -111,8 +117,10 @@ impl Server {
 
     async fn greet(&self, stream: TcpStream, router: Router, end: End) {
         let _ = stream.set_nodelay(true);
+        let stream = Peer::new(stream, self.limits.write_timeout);
+        let signs = stream.signs();
         let Some(tls) = &self.tls else {
-            return self.connection(stream, router, end).await;
+            return self.connection(stream, signs, router, end).await;
         };
         let patience = async {
             tokio::select! {
@@ -125,7 +133,7 @@ impl Server {
             () = patience => return tracing::debug!("a TLS handshake took too long"),
         };
         match hello {
-            Ok(stream) => self.connection(stream, router, end).await,
+            Ok(stream) => self.connection(stream, signs, router, end).await,
             Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
         }
     }
@@ -133,6 +141,7 @@ impl Server {
     async fn connection(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        signs: Signs,
         router: Router,
         end: End,
     ) {
@@ -154,10 +163,15 @@ impl Server {
             .keep_alive_timeout(PONG);
         // Cancelled by the first request.
         let asked = CancellationToken::new();
+        // Requests, until hyper has their answer.
+        let (requests, under_way) = (AtomicU64::new(0), TaskTracker::new());
+        under_way.close();
         let service = service_fn(|request: Request<Incoming>| {
             if !asked.is_cancelled() {
                 asked.cancel();
             }
+            requests.fetch_add(1, Ordering::Relaxed);
+            let token = under_way.token();
             let version = request.version();
             let answer = router.clone().oneshot(request.map(Body::new));
             let leaving = end.leaving.clone();
@@ -166,20 +180,47 @@ impl Server {
                 if version <= Version::HTTP_11 && leaving.is_cancelled() {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(answer)
+                Ok::<_, Infallible>(answer.map(|body| Body::new(Answering::new(body, token))))
             }
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         // hyper's own time-out begins when it knows which HTTP it is: who sends nothing, or half
         // of a preface, is dropped here.
         let mut silence = pin!(tokio::time::sleep(limits.header_timeout));
+        // hyper's own time-out is for HTTP/1 only.
+        let idle = async {
+            loop {
+                under_way.wait().await;
+                let before = requests.load(Ordering::Relaxed);
+                tokio::time::sleep(limits.idle_timeout).await;
+                if under_way.is_empty() && requests.load(Ordering::Relaxed) == before {
+                    return;
+                }
+            }
+        };
         // An HTTP/2 peer is told by a frame. To close an HTTP/1.1 connection is to break off a
         // request that may be on its way; not so when it has been silent since `leaving`.
-        let mut closing = pin!(async {
+        let told = async {
             end.closed.cancelled().await;
             tokio::select! {
                 () = asked.cancelled() => {}
                 () = soon_after(&end.closed) => {}
+            }
+        };
+        let mut closing = pin!(async {
+            tokio::select! {
+                () = idle => {}
+                () = told => {}
+            }
+        });
+        let mut dead = pin!(async {
+            loop {
+                under_way.wait().await;
+                let before = signs.count();
+                tokio::time::sleep(SILENT).await;
+                if under_way.is_empty() && signs.count() == before {
+                    return;
+                }
             }
         });
         let (mut watched, mut stopping) = (true, false);
@@ -195,6 +236,9 @@ impl Server {
                 () = closing.as_mut(), if !stopping => {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
+                }
+                () = dead.as_mut(), if stopping => {
+                    return tracing::debug!("a connection was given up: it gave no sign of life");
                 }
             }
         };

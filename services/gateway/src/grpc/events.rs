@@ -1,17 +1,17 @@
 //! `triggerline.v1.Events`
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
+use futures::stream::{BoxStream, StreamExt as _};
 use http::HeaderMap;
+use prost::Message as _;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 use triggerline_types::{CustomerId, Scope, check_instant, millis};
 use triggerline_wire::proto::events_server::Events;
 use triggerline_wire::proto::{
@@ -20,14 +20,17 @@ use triggerline_wire::proto::{
     publish_stream_response,
 };
 
-use super::{deadline, status};
+use super::conversation::Conversation;
+use super::intake::{Arrived, Kept};
+use super::{deadline, late, status};
 use crate::Shared;
 use crate::accept::{self, Accepted, Receipt};
 use crate::admit::Draft;
 use crate::asking::Asking;
 use crate::batch::check_length;
 use crate::idempotency;
-use crate::problem::{Fault, Problem};
+use crate::problem::{Fault, Kind, Problem};
+use crate::room::Held;
 
 /// How long a client may take to hear how its stream ended.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -43,18 +46,34 @@ impl Door {
     }
 }
 
+fn missing() -> Status {
+    tracing::error!("a call stands outside of `identify`");
+    Status::internal("The error has been logged.")
+}
+
 /// What came with a call beside its message.
 struct Call {
     asking: Asking,
     headers: HeaderMap,
+    kept: Kept,
 }
 
 impl Call {
     fn of<T>(request: Request<T>) -> Result<(Self, T), Status> {
         let (metadata, extensions, message) = request.into_parts();
         let asking = extensions.get::<Asking>().cloned();
-        let asking = asking.ok_or_else(|| Status::internal("The error has been logged."))?;
-        Ok((Self { asking, headers: metadata.into_headers() }, message))
+        let asking = asking.ok_or_else(missing)?;
+        let kept = extensions.get::<Kept>().cloned().unwrap_or_default();
+        Ok((Self { asking, headers: metadata.into_headers(), kept }, message))
+    }
+
+    /// The next message of a stream.
+    fn arrived(&self) -> Result<(PublishStreamRequest, Held), Status> {
+        let arrived = self.kept.next();
+        let Arrived { bytes, room } = arrived.ok_or_else(missing)?;
+        let message = PublishStreamRequest::decode(bytes)
+            .map_err(|error| status::of(&Problem::new(Kind::MalformedBody, error.to_string())))?;
+        Ok((message, room))
     }
 
     fn traceparent(&self) -> Option<String> {
@@ -77,11 +96,6 @@ impl Call {
         };
         done.map_err(|problem| status::of(&problem))
     }
-}
-
-/// An event that was on its way to Kafka may have arrived.
-fn late() -> Status {
-    Status::deadline_exceeded("The deadline passed. Whether events were accepted is unknown.")
 }
 
 #[tonic::async_trait]
@@ -130,8 +144,7 @@ impl Events for Door {
         Ok(Response::new(PublishBatchResponse { results: results.collect() }))
     }
 
-    type PublishStreamStream =
-        Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>> + Send>>;
+    type PublishStreamStream = BoxStream<'static, Result<PublishStreamResponse, Status>>;
 
     async fn publish_stream(
         &self,
@@ -144,75 +157,39 @@ impl Events for Door {
         let (answers, outgoing) = mpsc::channel(limit);
         let (shared, draining) = (Arc::clone(&self.shared), self.draining.clone());
         tokio::spawn(async move {
-            let conversation = Conversation { shared, call, customer, draining, limit };
-            if let Err(status) = conversation.hold(incoming, &answers).await {
+            let stream = Stream { shared, call, customer };
+            if let Err(status) = stream.hold(incoming, draining, &answers).await {
                 // Who doesn't listen isn't waited for.
                 let _ = tokio::time::timeout(LAST_WORD, answers.send(Err(status))).await;
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+        Ok(Response::new(ReceiverStream::new(outgoing).boxed()))
     }
 }
 
 /// One PublishStream.
-struct Conversation {
+struct Stream {
     shared: Arc<Shared>,
     call: Call,
     customer: CustomerId,
-    draining: CancellationToken,
-    /// Events that may be under way at once.
-    limit: usize,
 }
 
-impl Conversation {
-    /// Reads events and answers each, until the client has no more, or the server drains: then
-    /// everything that was read is answered before the stream ends.
+impl Stream {
     async fn hold(
         &self,
-        mut incoming: Streaming<PublishStreamRequest>,
+        incoming: Streaming<PublishStreamRequest>,
+        draining: CancellationToken,
         answers: &mpsc::Sender<Result<PublishStreamResponse, Status>>,
     ) -> Result<(), Status> {
-        let forever = Duration::from_hours(24 * 365);
-        let limit = deadline(&self.call.headers).unwrap_or(forever);
-        let mut expired = std::pin::pin!(tokio::time::sleep(limit));
-        let mut under_way = FuturesUnordered::new();
-        // How the stream ends, once it is not read any more.
-        let mut ending: Option<Result<(), Status>> = None;
-        loop {
-            if let Some(end) = &ending
-                && under_way.is_empty()
-            {
-                return end.clone();
-            }
-            let reads = ending.is_none() && under_way.len() < self.limit;
-            tokio::select! {
-                // Answers first: they make room.
-                biased;
-                () = expired.as_mut() => return Err(late()),
-                Some(answer) = under_way.next() => {
-                    // Who doesn't listen is waited for until the deadline, and not read meanwhile.
-                    let sent = tokio::select! {
-                        sent = answers.send(Ok(answer)) => sent,
-                        () = expired.as_mut() => return Err(late()),
-                    };
-                    if sent.is_err() {
-                        return Ok(());
-                    }
-                }
-                () = self.draining.cancelled(), if ending.is_none() => {
-                    ending = Some(Err(Status::unavailable("The server is going away; open the stream anew.")));
-                }
-                message = incoming.message(), if reads => match message {
-                    Ok(Some(message)) => match self.admitted().await {
-                        Ok(refused) => under_way.push(self.answer(message, refused)),
-                        Err(status) => ending = Some(Err(status)),
-                    },
-                    Ok(None) => ending = Some(Ok(())),
-                    Err(status) if status.code() == Code::Cancelled => ending = Some(Ok(())),
-                    Err(status) => ending = Some(Err(status)),
-                },
-            }
-        }
+        let limits = &self.shared.settings.limits;
+        let (limit, patience) = (limits.stream_events, limits.write_timeout);
+        let deadline = deadline(&self.call.headers);
+        // tonic says when there is one; it has gone around it.
+        let incoming = incoming.map(|told| told.and_then(|_| self.call.arrived()));
+        let admit = || self.admitted();
+        let answer = |(message, room), refused| self.answer(message, refused, room);
+        let conversation = Conversation { limit, deadline, patience, draining };
+        conversation.hold(incoming, admit, answer, answers).await
     }
 
     /// Whether the caller may still send, and send so much: a stream may outlive its key. The
@@ -226,6 +203,7 @@ impl Conversation {
         &self,
         message: PublishStreamRequest,
         refused: Option<Problem>,
+        room: Held,
     ) -> PublishStreamResponse {
         let PublishStreamRequest { sequence, event } = message;
         let work = async {
@@ -246,6 +224,7 @@ impl Conversation {
             }
             Err(problem) => publish_stream_response::Result::Error(status::message(&problem)),
         };
+        drop(room);
         PublishStreamResponse { sequence, result: Some(result) }
     }
 }

@@ -1,11 +1,15 @@
 //! The gRPC door: the same promises, on the same path.
 //!
-//! [`identify`] stands around what needs a key, before a message is read. [`events`] are the
-//! calls, [`status`] says what a problem is in gRPC's words, [`health`] answers load balancers;
-//! reflection describes all of it to whoever has no .proto files.
+//! [`observe`] stands around every call, [`identify`] around those that need a key, before a message
+//! is read, and [`Intake`] around each call's messages while they are read. [`events`] are the calls
+//! ([`conversation`]: a stream of them), [`status`] says what a problem is in gRPC's words,
+//! [`health`] answers load balancers; reflection describes all of it to whoever has no .proto files.
 
+mod conversation;
 mod events;
 mod health;
+mod intake;
+mod observe;
 mod status;
 
 use std::sync::Arc;
@@ -14,9 +18,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state, map_request};
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
@@ -26,7 +30,7 @@ use triggerline_wire::proto::events_server::EventsServer;
 use crate::Shared;
 use crate::asking::{Asking, add_fields};
 use crate::batch::MAX_BATCH_BYTES;
-use crate::http::{REQUEST_ID, request_id};
+use intake::{Allowance, Intake, Kept, Messages};
 
 /// The largest message: a batch's payloads, and the fields beside them.
 const MAX_MESSAGE_BYTES: usize = MAX_BATCH_BYTES + 1_000_000;
@@ -34,52 +38,84 @@ const MAX_MESSAGE_BYTES: usize = MAX_BATCH_BYTES + 1_000_000;
 /// The largest message to those who need no key.
 const MAX_OPEN_BYTES: usize = 16 * 1_024;
 
+/// Whose messages are a stream.
+const MANY: &str = "/triggerline.v1.Events/PublishStream";
+
 /// `draining`: from then on the health service says NOT_SERVING and streams end.
 pub(crate) fn router(shared: Arc<Shared>, draining: CancellationToken) -> anyhow::Result<Router> {
     let door = events::Door::new(Arc::clone(&shared), draining.clone());
     let events = EventsServer::new(door).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let with_key = Router::new()
-        .route_service("/triggerline.v1.Events/{*method}", events)
-        .route_layer(from_fn_with_state(shared, identify));
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let reflection = described().build_v1()?.max_decoding_message_size(MAX_OPEN_BYTES);
-    let older = described().build_v1alpha()?.max_decoding_message_size(MAX_OPEN_BYTES);
-    let health =
-        HealthServer::new(health::Health::new(draining)).max_decoding_message_size(MAX_OPEN_BYTES);
-    Ok(with_key
+    let health = HealthServer::new(health::Health::new(draining.clone()));
+    // Those who need no key.
+    let open = |messages: Messages| {
+        let allowance = allowance(&shared, MAX_OPEN_BYTES);
+        map_request(move |request: Request| {
+            let (allowance, messages) = (allowance.clone(), messages.clone());
+            async move { request.map(|body| Body::new(Intake::new(body, allowance, messages, None))) }
+        })
+    };
+    let checked = Router::new()
         .route_service("/grpc.health.v1.Health/{*method}", health)
-        .route_service("/grpc.reflection.v1.ServerReflection/{*method}", reflection)
+        .route_layer(open(Messages::One));
+    let described = Router::new()
+        .route_service("/grpc.reflection.v1.ServerReflection/{*method}", described().build_v1()?)
         // What grpcurl before 1.9 and many GUIs still ask.
-        .route_service("/grpc.reflection.v1alpha.ServerReflection/{*method}", older)
-        .fallback(|| async { answer(Status::unimplemented("There is no such method.")) }))
+        .route_service(
+            "/grpc.reflection.v1alpha.ServerReflection/{*method}",
+            described().build_v1alpha()?,
+        )
+        .route_layer(open(Messages::UntilDrained(draining)));
+    let with_key = Router::new()
+        .route_service("/triggerline.v1.Events/{*method}", events)
+        .route_layer(from_fn_with_state(Arc::clone(&shared), identify));
+    Ok(with_key
+        .merge(checked)
+        .merge(described)
+        .fallback(|| async { answer(Status::unimplemented("There is no such method.")) })
+        .layer(from_fn_with_state(shared, observe::observe)))
+}
+
+fn allowance(shared: &Shared, bytes: usize) -> Allowance {
+    let time = shared.settings.limits.body_timeout;
+    Allowance { room: shared.room.clone(), bytes, time }
 }
 
 async fn identify(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
     let (mut response, standing) = match Asking::identify(&shared, request.headers()).await {
         Ok(asking) => {
+            let messages =
+                if request.uri().path() == MANY { Messages::Many } else { Messages::One };
+            // Held here until the answer, or taken by the one who answers a stream.
+            let kept = Kept::default();
             request.extensions_mut().insert(asking.clone());
+            request.extensions_mut().insert(kept.clone());
+            let allowance = allowance(&shared, MAX_MESSAGE_BYTES);
+            let request = request
+                .map(|body| Body::new(Intake::new(body, allowance, messages, Some(kept.clone()))));
             let response = next.run(request).await;
+            drop(kept);
             (response, Some(asking.standing()))
         }
         Err(refusal) => (answer(status::of(&refusal.problem)), refusal.standing),
     };
-    let headers = response.headers_mut();
     if let Some(standing) = standing {
-        add_fields(headers, standing);
-    }
-    if let Ok(id) = HeaderValue::try_from(id) {
-        headers.insert(REQUEST_ID, id);
+        add_fields(response.headers_mut(), standing);
     }
     response
 }
 
 fn answer(status: Status) -> Response {
     status.into_http::<Body>()
+}
+
+/// An event that was on its way to Kafka may have arrived.
+fn late() -> Status {
+    Status::deadline_exceeded("The deadline passed. Whether events were accepted is unknown.")
 }
 
 /// `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Requests").

@@ -1,13 +1,10 @@
 //! Reading a request's body: up to its limit, within its time, and within what all bodies
 //! together may take of this process's memory.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::Shared;
@@ -15,17 +12,15 @@ use crate::admit::MAX_BYTES;
 use crate::batch::{self, MAX_BATCH_BYTES};
 use crate::cloud_events;
 use crate::problem::{Kind, Problem};
+use crate::room::Held;
 
 /// The largest body of anything but a batch: a payload of the largest size and its envelope.
 pub(super) const MAX_BODY_BYTES: usize = MAX_BYTES + 48_576;
 
-/// What memory is counted in.
-const UNIT: usize = 1_024;
-
 /// A body, and the room that it takes; kept until the request is answered.
 pub(super) struct Received {
     pub(super) bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Held,
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -49,7 +44,7 @@ pub(super) async fn read(
     }
     let deadline = Instant::now() + shared.settings.limits.body_timeout;
     let mut body = std::pin::pin!(body);
-    let mut room: Option<OwnedSemaphorePermit> = None;
+    let mut room = Held::default();
     // Most bodies are one piece, which is taken as it is.
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -67,20 +62,11 @@ pub(super) async fn read(
         let Ok(piece) = frame.into_data() else {
             continue;
         };
-        if first.len() + rest.len() + piece.len() > limit {
+        let received = first.len() + rest.len() + piece.len();
+        if received > limit {
             return Err(too_large());
         }
-        // By the sum: many small pieces take no more room than a large one.
-        let needed = (first.len() + rest.len() + piece.len()).div_ceil(UNIT);
-        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let units = u32::try_from(needed.saturating_sub(held)).unwrap_or(u32::MAX);
-        let more = Arc::clone(&shared.room).try_acquire_many_owned(units).map_err(|_| {
-            Problem::new(Kind::Unavailable, "Too much is being received at the moment.")
-        })?;
-        match &mut room {
-            Some(room) => room.merge(more),
-            None => room = Some(more),
-        }
+        room.grow(&shared.room, received)?;
         if first.is_empty() && rest.is_empty() {
             first = piece;
         } else {
@@ -90,11 +76,6 @@ pub(super) async fn read(
     }
     let bytes = if rest.is_empty() { first } else { rest.freeze() };
     Ok(Received { bytes, _room: room })
-}
-
-/// How the room for bodies is counted: [`read`] takes permits of [`UNIT`] bytes.
-pub(crate) fn units(bytes: usize) -> usize {
-    bytes / UNIT
 }
 
 /// What a body is, by its headers.

@@ -1,72 +1,48 @@
 //! What stands around every handler.
 //!
 //! [`observe`] is outermost: it names the request (`X-Request-Id`), writes a problem's document,
-//! sees to what was not read of the body ([`super::unread`]), and logs. [`identify`] stands around
-//! all that needs a key: it finds the caller, counts the request against the key's limit, refuses
-//! parameters that the call doesn't have, and puts the RateLimit fields on every answer. A handler
-//! gets the caller as [`Asking`].
+//! sees to what was not read of the body ([`crate::unread`]), and logs ([`crate::access`]).
+//! [`identify`] stands around all that needs a key: it finds the caller, counts the request against
+//! the key's limit, refuses parameters that the call doesn't have, and puts the RateLimit fields on
+//! every answer. A handler gets the caller as [`Asking`].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
-use uuid::Uuid;
 
 use super::asked::Known;
-use super::unread::Left;
 use crate::Shared;
+use crate::access::{Entry, REQUEST_ID};
 use crate::asking::{Asking, add_fields};
-use crate::config::{AccessLog, CorsConfig};
+use crate::config::CorsConfig;
 use crate::problem::{Kind, Problem, render};
+use crate::unread::Left;
 
-pub(crate) const REQUEST_ID: &str = "x-request-id";
+/// How long reading away what is left of a body may take.
+const UNREAD: Duration = Duration::from_secs(1);
 /// How long a browser remembers what it was allowed.
 const CORS_MAX_AGE: Duration = Duration::from_hours(1);
-/// The longest request id that is taken from a client.
-const MAX_REQUEST_ID: usize = 128;
 
 pub(super) async fn observe(
     State(shared): State<Arc<Shared>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let started = Instant::now();
-    let id = request_id(request.headers());
-    let log = shared.settings.access_log;
-    // Kept aside only where it may be wanted: this is every request's way.
-    let asked = (log != AccessLog::Off)
-        .then(|| (request.method().clone(), request.uri().path().to_owned()));
+    let entry = Entry::of(&request, shared.settings.access_log);
     let left = Left::watch(&mut request);
     let response = next.run(request).await;
-    let mut response = render(response, || format!("urn:triggerline:request:{id}"));
-    left.settle(&mut response).await;
-    let status = response.status();
-    if let Some((method, path)) = asked
-        && (log == AccessLog::All || status.as_u16() >= 400)
-    {
-        let (status, ms) = (status.as_u16(), started.elapsed().as_millis());
-        tracing::info!(target: "access", request_id = id, %method, path, status, ms, "answered");
-    }
-    if let Ok(id) = HeaderValue::try_from(id) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
+    let mut response = render(response, || format!("urn:triggerline:request:{}", entry.id()));
+    left.settle(UNREAD, &mut response).await;
+    entry.name(response.headers_mut());
+    entry.close(response.status(), None);
     response
-}
-
-/// The client's own, where it can go into a header, a URN and a log as it is; else a new one.
-pub(crate) fn request_id(headers: &HeaderMap) -> String {
-    let fits = |id: &&str| {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(plain)
-    };
-    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(fits);
-    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asking {
@@ -138,19 +114,4 @@ pub(super) fn cors(config: &CorsConfig) -> anyhow::Result<Option<CorsLayer>> {
         .expose_headers(exposed.map(HeaderName::from_static))
         .max_age(CORS_MAX_AGE);
     Ok(Some(layer))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_id_is_taken_where_it_is_harmless() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(request_id(&headers).len(), 36);
-        for (given, taken) in [("a-B_1.2", true), ("a b", false), ("a/b", false), ("", false)] {
-            headers.insert(REQUEST_ID, given.parse().unwrap());
-            assert_eq!(request_id(&headers) == given, taken, "{given}");
-        }
-    }
 }

@@ -16,7 +16,6 @@ mod reference;
 mod release;
 mod schemas;
 mod subscriptions;
-mod unread;
 
 use std::sync::Arc;
 
@@ -39,9 +38,7 @@ use crate::json::{self, Object};
 use crate::problem::{Kind, Problem};
 
 use asked::Known;
-pub(crate) use body::units;
 use layer::Door;
-pub(crate) use layer::{REQUEST_ID, request_id};
 
 /// What can be asked for with a key. Each route comes with its documentation, or not at all.
 fn documented() -> OpenApiRouter<Arc<Shared>> {
