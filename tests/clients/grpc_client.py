@@ -89,7 +89,7 @@ def main():
         if version == "v1":
             database._stub = ReflectionV1(channel)
         names = set(database.get_services())
-        wanted = {"triggerline.v1.Events", "grpc.health.v1.Health"}
+        wanted = {"triggerline.v1.Events", "triggerline.v1.Inbox", "grpc.health.v1.Health"}
         true(f"{version}: lists {wanted}", wanted <= names, names)
         pool = DescriptorPool(database)
         events = pool.FindServiceByName("triggerline.v1.Events")
@@ -127,6 +127,21 @@ def main():
         "payload": {"total": 0},
     }.items():
         equal(f"the stored event's {field}", event[field], expected)
+
+    # The same, read over gRPC.
+    inbox = Service(channel, pool.FindServiceByName("triggerline.v1.Inbox"))
+    asked = message("GetEventRequest")(event_id=answer.event_id)
+    read = inbox.GetEvent(asked, metadata=with_key(), timeout=30)
+    equal("the event over gRPC", (read.subject, read.payload), ("order 17 – Zoë", b'{"total":0}'))
+    equal("when it occurred", read.occurred_at.ToJsonString(), when.ToJsonString())
+    listed = inbox.ListEvents(
+        message("ListEventsRequest")(event_type="order.created", to=read.received_at, page_size=1),
+        metadata=with_key(),
+        timeout=30,
+    )
+    true("`to` is exclusive", all(one.event_id != answer.event_id for one in listed.events), listed)
+    asked = message("ListDeliveriesRequest")(event_id=answer.event_id)
+    equal("nobody asked for it", len(inbox.ListDeliveries(asked, metadata=with_key(), timeout=30).deliveries), 0)
     _, call = service.Publish.with_call(good(), metadata=(("x-api-key", KEY),), timeout=30)
     metadata = dict([*call.initial_metadata(), *call.trailing_metadata()])
     for field in ("ratelimit-policy", "ratelimit"):

@@ -158,7 +158,7 @@ async fn a_batch_is_answered_event_by_event() -> anyhow::Result<()> {
     one.end().await
 }
 
-fn with_key<T>(key: &str, message: T) -> Request<T> {
+pub(crate) fn with_key<T>(key: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let bearer = format!("Bearer {key}").parse().unwrap();
     request.metadata_mut().insert("authorization", bearer);

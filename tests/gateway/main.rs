@@ -6,6 +6,7 @@ mod doors;
 mod grpc;
 mod hardening;
 mod idempotency;
+mod inbox;
 mod isolation;
 mod keys;
 mod limits;

@@ -5,7 +5,7 @@
 //! ([`limits`]). An event is read from our own envelope ([`admit`]), from CloudEvents
 //! ([`cloud_events`]) or from a [`batch`] of either, and takes the one path through [`accept`]:
 //! admitted, reserved under its idempotency key ([`idempotency`]), published ([`publish`]), and
-//! only then answered 202. Reads go to the stores. Every error is a [`problem`].
+//! only then answered 202. Reads go to the stores; those that both doors have, by way of the [`inbox`]. Every error is a [`problem`].
 
 mod accept;
 mod access;
@@ -19,6 +19,7 @@ mod cursor;
 mod grpc;
 mod http;
 mod idempotency;
+mod inbox;
 mod json;
 pub mod keys;
 pub mod limits;

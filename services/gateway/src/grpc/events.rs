@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
-use http::HeaderMap;
 use prost::Message as _;
-use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use triggerline_types::{CustomerId, Scope, check_instant, millis};
+use triggerline_types::{CustomerId, Scope};
 use triggerline_wire::proto::events_server::Events;
 use triggerline_wire::proto::{
     PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse, PublishResult,
@@ -20,13 +18,14 @@ use triggerline_wire::proto::{
     publish_stream_response,
 };
 
+use super::call::{Call, missing};
 use super::conversation::Conversation;
-use super::intake::{Arrived, Kept};
-use super::{deadline, late, status};
+use super::instant::{from_timestamp, to_timestamp};
+use super::intake::Arrived;
+use super::{deadline, status};
 use crate::Shared;
 use crate::accept::{self, Accepted, Receipt};
 use crate::admit::Draft;
-use crate::asking::Asking;
 use crate::batch::check_length;
 use crate::idempotency;
 use crate::problem::{Fault, Kind, Problem};
@@ -46,27 +45,7 @@ impl Door {
     }
 }
 
-fn missing() -> Status {
-    tracing::error!("a call stands outside of `identify`");
-    Status::internal("The error has been logged.")
-}
-
-/// What came with a call beside its message.
-struct Call {
-    asking: Asking,
-    headers: HeaderMap,
-    kept: Kept,
-}
-
 impl Call {
-    fn of<T>(request: Request<T>) -> Result<(Self, T), Status> {
-        let (metadata, extensions, message) = request.into_parts();
-        let asking = extensions.get::<Asking>().cloned();
-        let asking = asking.ok_or_else(missing)?;
-        let kept = extensions.get::<Kept>().cloned().unwrap_or_default();
-        Ok((Self { asking, headers: metadata.into_headers(), kept }, message))
-    }
-
     /// The next message of a stream.
     fn arrived(&self) -> Result<(PublishStreamRequest, Held), Status> {
         let arrived = self.kept.next();
@@ -86,15 +65,6 @@ impl Call {
             return idempotency::from_headers(&self.headers);
         }
         in_message(given).map(Some)
-    }
-
-    /// Does `work` within the call's deadline.
-    async fn within<T>(&self, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Status> {
-        let done = match deadline(&self.headers) {
-            Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| late())?,
-            None => work.await,
-        };
-        done.map_err(|problem| status::of(&problem))
     }
 }
 
@@ -273,18 +243,4 @@ fn response(accepted: Accepted, replayed: bool) -> PublishResponse {
             .map(|Fault { pointer, detail }| SchemaError { pointer, detail })
             .collect(),
     }
-}
-
-fn to_timestamp(instant: OffsetDateTime) -> prost_types::Timestamp {
-    let ms = millis(instant);
-    prost_types::Timestamp {
-        seconds: ms.div_euclid(1_000),
-        nanos: i32::try_from(ms.rem_euclid(1_000) * 1_000_000).unwrap_or_default(),
-    }
-}
-
-fn from_timestamp(timestamp: &prost_types::Timestamp) -> Option<OffsetDateTime> {
-    let nanos = u32::try_from(timestamp.nanos).ok()?;
-    let instant = OffsetDateTime::from_unix_timestamp(timestamp.seconds).ok()?;
-    instant.replace_nanosecond(nanos).ok().and_then(check_instant)
 }

@@ -2,12 +2,15 @@
 //!
 //! [`observe`] stands around every call, [`identify`] around those that need a key, before a message
 //! is read, and [`Intake`] around each call's messages while they are read. [`events`] are the calls
-//! ([`conversation`]: a stream of them), [`status`] says what a problem is in gRPC's words,
+//! that publish ([`conversation`]: a stream of them), [`inbox`] those that read, [`status`] says what a problem is in gRPC's words,
 //! [`health`] answers load balancers; reflection describes all of it to whoever has no .proto files.
 
+mod call;
 mod conversation;
 mod events;
 mod health;
+mod inbox;
+mod instant;
 mod intake;
 mod observe;
 mod status;
@@ -26,6 +29,7 @@ use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use triggerline_wire::proto::DESCRIPTORS;
 use triggerline_wire::proto::events_server::EventsServer;
+use triggerline_wire::proto::inbox_server::InboxServer;
 
 use crate::Shared;
 use crate::asking::{Asking, add_fields};
@@ -45,6 +49,7 @@ const MANY: &str = "/triggerline.v1.Events/PublishStream";
 pub(crate) fn router(shared: Arc<Shared>, draining: CancellationToken) -> anyhow::Result<Router> {
     let door = events::Door::new(Arc::clone(&shared), draining.clone());
     let events = EventsServer::new(door).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let inbox = InboxServer::new(inbox::Door::new(Arc::clone(&shared)));
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -72,6 +77,7 @@ pub(crate) fn router(shared: Arc<Shared>, draining: CancellationToken) -> anyhow
         .route_layer(open(Messages::UntilDrained(draining)));
     let with_key = Router::new()
         .route_service("/triggerline.v1.Events/{*method}", events)
+        .route_service("/triggerline.v1.Inbox/{*method}", inbox)
         .route_layer(from_fn_with_state(Arc::clone(&shared), identify));
     Ok(with_key
         .merge(checked)

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use triggerline_store::{Direction, InboxQuery, StoredDelivery, StoredEvent};
 use triggerline_types::{
-    Attempt, CustomerId, DeliveryId, EventId, EventStatus, EventType, Outcome, Response, Scope,
-    SubscriptionId, format_instant, parse_instant,
+    Attempt, DeliveryId, EventId, EventStatus, EventType, Outcome, Response, Scope, SubscriptionId,
+    format_instant, parse_instant,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -18,12 +18,11 @@ use super::paging::{Page, foreign_cursor, limit};
 use super::{Id, Query};
 use crate::Shared;
 use crate::asking::Asking;
-use crate::problem::{Kind, Problem};
+use crate::inbox::{self, Listed};
+use crate::problem::Problem;
 
 /// Where a page ends, however many events were asked for: each may be a megabyte.
 const PAGE_BYTES: usize = 8 << 20;
-/// Events that are read at once.
-const READ_AT_ONCE: usize = 32;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -70,69 +69,13 @@ pub(super) async fn list(
 ) -> Result<Json<Page<EventView>>, Problem> {
     let customer = asking.may(Scope::EventsRead)?;
     let mut query = query(&parameters)?;
-    let filters = parameters.filters();
     if let Some(cursor) = &parameters.cursor {
-        let position = shared.cursors.read(cursor, customer, &filters);
-        query.after = Some(position.ok_or_else(foreign_cursor)?);
+        let after = inbox::place(&shared, customer, &query, cursor);
+        query.after = Some(after.ok_or_else(foreign_cursor)?);
     }
-    let mut page = Filling::new(query.limit);
-    loop {
-        query.limit = page.asks();
-        let found = shared.events.inbox(customer, &query).await?;
-        if page.take(found, size) {
-            break;
-        }
-        query.after = page.items.last().map(StoredEvent::position);
-    }
-    let last = page.items.last().filter(|_| page.more).map(StoredEvent::position);
-    Ok(Json(Page {
-        next_cursor: last.map(|at| shared.cursors.write(at, customer, &filters)),
-        data: page.items.into_iter().map(EventView::of).collect(),
-    }))
-}
-
-/// A page while it is read, some events at a time, so that no more is in memory than it may hold.
-struct Filling<T> {
-    limit: usize,
-    items: Vec<T>,
-    bytes: usize,
-    /// There is something after it.
-    more: bool,
-}
-
-impl<T> Filling<T> {
-    fn new(limit: usize) -> Self {
-        Self { limit, items: Vec::new(), bytes: 0, more: false }
-    }
-
-    /// How many to read next: one more than the page takes tells whether there is another page.
-    fn asks(&self) -> usize {
-        (self.limit + 1 - self.items.len()).min(READ_AT_ONCE)
-    }
-
-    /// Takes what was read when it asked. Whether the page is complete: it has at least one item,
-    /// where there is any.
-    fn take(&mut self, found: Vec<T>, size: impl Fn(&T) -> usize) -> bool {
-        let ended = found.len() < self.asks();
-        for item in found {
-            let bytes = self.bytes + size(&item);
-            let full = bytes > PAGE_BYTES && !self.items.is_empty();
-            if full || self.items.len() == self.limit {
-                self.more = true;
-                return true;
-            }
-            self.bytes = bytes;
-            self.items.push(item);
-        }
-        ended
-    }
-}
-
-/// About what an event takes in an answer.
-fn size(stored: &StoredEvent) -> usize {
-    let event = &stored.event;
-    let extensions = event.extensions.iter().map(|(name, value)| name.len() + value.len());
-    event.payload.len() + event.source.len() + extensions.sum::<usize>()
+    let Listed { events, next } = inbox::list(&shared, customer, query, PAGE_BYTES).await?;
+    let data = events.into_iter().map(EventView::of).collect();
+    Ok(Json(Page { data, next_cursor: next }))
 }
 
 /// List events
@@ -163,7 +106,7 @@ pub(super) async fn event(
     Id(id): Id<EventId>,
 ) -> Result<Json<EventView>, Problem> {
     let customer = asking.may(Scope::EventsRead)?;
-    Ok(Json(EventView::of(find(&shared, customer, id).await?)))
+    Ok(Json(EventView::of(inbox::event(&shared, customer, id).await?)))
 }
 
 /// List an event's deliveries
@@ -180,26 +123,9 @@ pub(super) async fn deliveries(
     Id(id): Id<EventId>,
 ) -> Result<Json<Page<DeliveryView>>, Problem> {
     let customer = asking.may(Scope::EventsRead)?;
-    find(&shared, customer, id).await?;
-    let deliveries = shared.events.deliveries(customer, id).await?;
+    let deliveries = inbox::deliveries(&shared, customer, id).await?;
     let data = deliveries.into_iter().map(DeliveryView::of).collect();
     Ok(Json(Page { data, next_cursor: None }))
-}
-
-async fn find(shared: &Shared, customer: CustomerId, id: EventId) -> Result<StoredEvent, Problem> {
-    shared.events.event(customer, id).await?.ok_or_else(|| {
-        let detail =
-            "There is no such event, or it was accepted a moment ago and is not stored yet.";
-        Problem::new(Kind::NotFound, detail)
-    })
-}
-
-impl Parameters {
-    /// What tells this query's pages from another's.
-    fn filters(&self) -> String {
-        let Self { from, to, event_type, status, workflow_id, order, .. } = self;
-        format!("{from:?}{to:?}{event_type:?}{status:?}{workflow_id:?}{order:?}")
-    }
 }
 
 fn query(parameters: &Parameters) -> Result<InboxQuery, Problem> {
@@ -368,59 +294,12 @@ impl AttemptView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Kind;
 
     fn parsed(pairs: &str) -> Result<InboxQuery, Problem> {
         let uri = format!("/v1/inbox?{pairs}").parse().unwrap();
         let parameters = axum::extract::Query::try_from_uri(&uri).unwrap();
         query(&parameters.0)
-    }
-
-    /// Pages of a list of sizes: how many items each has, and how many were read for it.
-    fn pages(sizes: &[usize], limit: usize) -> Vec<(usize, usize)> {
-        let (mut pages, mut at) = (Vec::new(), 0);
-        loop {
-            let (mut page, mut read) = (Filling::new(limit), 0);
-            loop {
-                let from = at + page.items.len();
-                let to = sizes.len().min(from + page.asks());
-                read += to - from;
-                if page.take(sizes[from..to].to_vec(), |size| *size) {
-                    break;
-                }
-            }
-            at += page.items.len();
-            pages.push((page.items.len(), read));
-            if !page.more {
-                assert_eq!(at, sizes.len(), "nothing is left out");
-                return pages;
-            }
-        }
-    }
-
-    #[test]
-    fn a_page_ends_at_its_limit_or_when_it_is_large() {
-        let mega = 1_000_000;
-        for (sizes, limit, expected) in [
-            (vec![], 50, vec![(0, 0)]),
-            (vec![1], 1, vec![(1, 1)]),
-            (vec![1; 2], 1, vec![(1, 2), (1, 1)]),
-            (vec![1; 32], 32, vec![(32, 32)]),
-            (vec![1; 33], 32, vec![(32, 33), (1, 1)]),
-            (vec![1; 200], 200, vec![(200, 200)]),
-            (vec![1; 450], 200, vec![(200, 201), (200, 201), (50, 50)]),
-            (vec![mega; 20], 50, vec![(8, 20), (8, 12), (4, 4)]),
-            (vec![mega; 100], 4, vec![(4, 5); 24].into_iter().chain([(4, 4)]).collect()),
-            // 40 small ones, then large ones: no more is read than at once.
-            ([vec![1; 40], vec![mega; 60]].concat(), 200, {
-                let mut all = vec![(48, 64)];
-                all.extend([(8, 32); 3].iter().chain(&[(8, 28), (8, 20), (8, 12), (4, 4)]));
-                all
-            }),
-            // Whatever its size, one is shown.
-            (vec![PAGE_BYTES + 1, 1, PAGE_BYTES, 1], 9, vec![(1, 4), (1, 3), (1, 2), (1, 1)]),
-        ] {
-            assert_eq!(pages(&sizes, limit), expected, "{limit} of {} events", sizes.len());
-        }
     }
 
     #[test]

@@ -6,10 +6,8 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::cursor::Cursors;
+use crate::inbox::{DEFAULT_LIMIT, MAX_LIMIT};
 use crate::problem::Problem;
-
-pub(super) const DEFAULT_LIMIT: usize = 50;
-pub(super) const MAX_LIMIT: usize = 200;
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Page<T> {

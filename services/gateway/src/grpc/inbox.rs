@@ -1,0 +1,241 @@
+//! `triggerline.v1.Inbox`
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use triggerline_store::{Direction, InboxQuery, StoredDelivery, StoredEvent};
+use triggerline_types::{
+    Attempt, DeliveryState, EventId, EventStatus, EventType, Outcome, Response as Answered, Scope,
+};
+use triggerline_wire::proto::inbox_server::Inbox;
+use triggerline_wire::proto::{self, attempt};
+use triggerline_wire::proto::{
+    GetEventRequest, ListDeliveriesRequest, ListDeliveriesResponse, ListEventsRequest,
+    ListEventsResponse,
+};
+
+use super::call::Call;
+use super::instant::{from_timestamp, to_timestamp};
+use crate::Shared;
+use crate::inbox::{self, DEFAULT_LIMIT, Listed, MAX_LIMIT};
+use crate::problem::Problem;
+
+/// Where a page ends: clients take 4 MB unless told otherwise, and the last event of a page, or
+/// its only one, may have a megabyte.
+const PAGE_BYTES: usize = 3_000_000;
+
+pub(super) struct Door {
+    shared: Arc<Shared>,
+}
+
+impl Door {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+#[tonic::async_trait]
+impl Inbox for Door {
+    async fn list_events(
+        &self,
+        request: Request<ListEventsRequest>,
+    ) -> Result<Response<ListEventsResponse>, Status> {
+        let (call, message) = Call::of(request)?;
+        let work = async {
+            let customer = call.asking.may(Scope::EventsRead)?;
+            let token = message.page_token.clone();
+            let mut query = query(message)?;
+            if !token.is_empty() {
+                let after = inbox::place(&self.shared, customer, &query, &token);
+                query.after = Some(after.ok_or_else(foreign_token)?);
+            }
+            inbox::list(&self.shared, customer, query, PAGE_BYTES).await
+        };
+        let Listed { events, next } = call.within(work).await?;
+        let events = events.into_iter().map(shown).collect();
+        Ok(Response::new(ListEventsResponse { events, next_page_token: next.unwrap_or_default() }))
+    }
+
+    async fn get_event(
+        &self,
+        request: Request<GetEventRequest>,
+    ) -> Result<Response<proto::Event>, Status> {
+        let (call, message) = Call::of(request)?;
+        let work = async {
+            let customer = call.asking.may(Scope::EventsRead)?;
+            inbox::event(&self.shared, customer, id(&message.event_id)?).await
+        };
+        Ok(Response::new(shown(call.within(work).await?)))
+    }
+
+    async fn list_deliveries(
+        &self,
+        request: Request<ListDeliveriesRequest>,
+    ) -> Result<Response<ListDeliveriesResponse>, Status> {
+        let (call, message) = Call::of(request)?;
+        let work = async {
+            let customer = call.asking.may(Scope::EventsRead)?;
+            inbox::deliveries(&self.shared, customer, id(&message.event_id)?).await
+        };
+        let deliveries = call.within(work).await?.into_iter().map(delivery).collect();
+        Ok(Response::new(ListDeliveriesResponse { deliveries }))
+    }
+}
+
+fn id(text: &str) -> Result<EventId, Problem> {
+    text.parse().map_err(|_| Problem::field("/event_id", "is a UUID, as Publish gave it"))
+}
+
+fn foreign_token() -> Problem {
+    Problem::field("/page_token", "is not one that this query was given; start without one")
+}
+
+fn query(asked: ListEventsRequest) -> Result<InboxQuery, Problem> {
+    let instant = |field, given: Option<prost_types::Timestamp>| {
+        let read = |given| from_timestamp(&given).ok_or(Problem::field(field, "is not an instant"));
+        given.map(read).transpose()
+    };
+    let (from, to) = (instant("/from", asked.from)?, instant("/to", asked.to)?);
+    // In proto3 an absent field is an empty one.
+    let event_type = (!asked.event_type.is_empty()).then_some(asked.event_type);
+    let event_type = event_type.map(EventType::parse).transpose();
+    let status = (asked.status != 0).then(|| {
+        let named = |one: &EventStatus| status(*one) as i32 == asked.status;
+        let known = EventStatus::ALL.into_iter().find(named);
+        known.ok_or_else(|| Problem::field("/status", "is not a status that this server knows"))
+    });
+    let limit = match usize::try_from(asked.page_size) {
+        Ok(0) => DEFAULT_LIMIT,
+        Ok(limit) if limit <= MAX_LIMIT => limit,
+        _ => return Err(Problem::field("/page_size", format!("is at most {MAX_LIMIT}"))),
+    };
+    let direction = match proto::Order::try_from(asked.order) {
+        Ok(proto::Order::Unspecified | proto::Order::NewestFirst) => Direction::NewestFirst,
+        Ok(proto::Order::OldestFirst) => Direction::OldestFirst,
+        Err(_) => return Err(Problem::field("/order", "is not an order that this server knows")),
+    };
+    Ok(InboxQuery {
+        direction,
+        from,
+        to,
+        event_type: event_type.map_err(|error| Problem::field("/event_type", error.to_string()))?,
+        status: status.transpose()?,
+        workflow_id: (!asked.workflow_id.is_empty()).then_some(asked.workflow_id),
+        after: None,
+        limit,
+    })
+}
+
+fn status(status: EventStatus) -> proto::EventStatus {
+    match status {
+        EventStatus::Quarantined => proto::EventStatus::Quarantined,
+        EventStatus::Accepted => proto::EventStatus::Accepted,
+        EventStatus::PendingDelivery => proto::EventStatus::PendingDelivery,
+        EventStatus::Delivered => proto::EventStatus::Delivered,
+        EventStatus::PartiallyDelivered => proto::EventStatus::PartiallyDelivered,
+        EventStatus::Failed => proto::EventStatus::Failed,
+        EventStatus::Unmatched => proto::EventStatus::Unmatched,
+    }
+}
+
+fn state(state: DeliveryState) -> proto::DeliveryState {
+    match state {
+        DeliveryState::Pending => proto::DeliveryState::Pending,
+        DeliveryState::Retrying => proto::DeliveryState::Retrying,
+        DeliveryState::Delivered => proto::DeliveryState::Delivered,
+        DeliveryState::DeadLettered => proto::DeliveryState::DeadLettered,
+        DeliveryState::Cancelled => proto::DeliveryState::Cancelled,
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn shown(stored: StoredEvent) -> proto::Event {
+    let StoredEvent { event, status: now, deliveries, delivered } = stored;
+    let quarantined = event.quarantined.filter(|_| now == EventStatus::Quarantined);
+    proto::Event {
+        event_id: event.id.to_string(),
+        event_type: event.event_type.as_str().to_owned(),
+        source: event.source,
+        subject: event.subject.unwrap_or_default(),
+        occurred_at: Some(to_timestamp(event.occurred_at)),
+        received_at: Some(to_timestamp(event.received_at)),
+        status: status(now).into(),
+        extensions: event.extensions.into_iter().collect(),
+        quarantined: quarantined.unwrap_or_default(),
+        deliveries_owed: count(deliveries),
+        deliveries_delivered: count(delivered),
+        payload: event.payload,
+    }
+}
+
+fn delivery(stored: StoredDelivery) -> proto::Delivery {
+    proto::Delivery {
+        delivery_id: stored.id.to_string(),
+        subscription_id: stored.subscription_id.to_string(),
+        workflow_id: stored.workflow_id,
+        state: state(stored.state).into(),
+        attempts: stored.attempts.into_iter().map(tried).collect(),
+    }
+}
+
+fn tried(attempt: Attempt) -> proto::Attempt {
+    let response = match attempt.response {
+        Answered::Answered { status, excerpt } => {
+            attempt::Response::Answered(proto::Answer { status: status.into(), excerpt })
+        }
+        Answered::Failed { error } => attempt::Response::Error(error),
+        Answered::NotSent { reason } => attempt::Response::Error(reason),
+    };
+    let (outcome, reason, next) = match attempt.outcome {
+        Outcome::Delivered => (proto::AttemptOutcome::Delivered, None, None),
+        Outcome::Retry { at } => (proto::AttemptOutcome::Retry, None, Some(to_timestamp(at))),
+        Outcome::DeadLettered { reason } => {
+            (proto::AttemptOutcome::DeadLettered, Some(reason), None)
+        }
+        Outcome::Cancelled { reason } => (proto::AttemptOutcome::Cancelled, Some(reason), None),
+    };
+    proto::Attempt {
+        number: attempt.number,
+        started_at: Some(to_timestamp(attempt.started_at)),
+        latency: prost_types::Duration::try_from(attempt.latency).ok(),
+        response: Some(response),
+        outcome: outcome.into(),
+        reason: reason.unwrap_or_default(),
+        next_attempt_at: next,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_is_absent_filters_nothing() {
+        let query = query(ListEventsRequest::default()).unwrap();
+        assert_eq!(query.limit, DEFAULT_LIMIT);
+        assert_eq!(query.direction, Direction::NewestFirst);
+        assert!(query.from.is_none() && query.to.is_none() && query.status.is_none());
+        assert!(query.event_type.is_none() && query.workflow_id.is_none());
+    }
+
+    #[test]
+    fn a_bad_field_is_named() {
+        let asked = ListEventsRequest::default;
+        let odd = Some(Timestamp { seconds: 0, nanos: -1 });
+        for (asked, field) in [
+            (ListEventsRequest { from: odd, ..asked() }, "/from"),
+            (ListEventsRequest { to: odd, ..asked() }, "/to"),
+            (ListEventsRequest { event_type: "a b".to_owned(), ..asked() }, "/event_type"),
+            (ListEventsRequest { status: 8, ..asked() }, "/status"),
+            (ListEventsRequest { order: 3, ..asked() }, "/order"),
+            (ListEventsRequest { page_size: 201, ..asked() }, "/page_size"),
+        ] {
+            assert_eq!(query(asked).unwrap_err().faults[0].pointer, field);
+        }
+    }
+}
