@@ -165,7 +165,7 @@ pub(crate) fn with_key<T>(key: &str, message: T) -> Request<T> {
     request
 }
 
-fn event(event_type: &str, payload: &'static str) -> PublishRequest {
+pub(crate) fn event(event_type: &str, payload: &'static str) -> PublishRequest {
     PublishRequest {
         event_type: event_type.to_owned(),
         payload: payload.into(),

@@ -10,6 +10,7 @@ mod inbox;
 mod isolation;
 mod keys;
 mod limits;
+mod metrics;
 mod schemas;
 
 use std::time::Duration;

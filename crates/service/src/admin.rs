@@ -1,8 +1,8 @@
-//! The admin port: is the process alive, ready, started?
+//! The admin port: is the process alive, ready, started, and what has it counted?
 //!
 //! `/livez` answers as long as the process can answer, and never asks a dependency, so that
 //! a database that is down doesn't get every pod restarted. `/readyz` lists each named
-//! check. `/startupz` is 200 once the service has been built.
+//! check. `/startupz` is 200 once the service has been built. `/metrics` is for Prometheus.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::metrics;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,10 +87,15 @@ pub async fn serve(
     }
     let listener = bind("admin.listen", &config.listen).await?;
     let address = listener.local_addr()?;
+    let kept = metrics::kept()?;
     let router = Router::new()
         .route("/livez", get(|| async { Json(json!({"status": "alive"})) }))
         .route("/startupz", get(startup))
         .route("/readyz", get(move |state| async move { ready(&state, &draining) }))
+        .route(
+            "/metrics",
+            get(move || async { ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], kept.render()) }),
+        )
         .with_state(health);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {

@@ -1,9 +1,11 @@
 //! What every service needs to be a good process: where its settings come from
 //! ([`config`]), how it tells what it does ([`telemetry`]), how it is told to end
-//! ([`signals`]) and how others see whether it is well ([`admin`]).
+//! ([`signals`]) and how others see whether it is well ([`admin`]) and
+//! what it counts (`metrics`).
 
 pub mod admin;
 pub mod config;
+mod metrics;
 pub mod signals;
 pub mod telemetry;
 

@@ -106,28 +106,37 @@ async fn under(
     let publish = async |items, event_id, received_at| {
         publish(shared, customer, judge, items, event_id, received_at).await
     };
+    let found = &shared.counted.idempotency;
     match shared.cache.reserve(claim).await {
         Ok(Reservation::Ours { event_id, received_at }) => {
+            found.reserved.increment(1);
             let results = publish(items, event_id, received_at).await;
             let kept = results.as_deref().unwrap_or_default();
             keep(shared, claim, event_id, received_at, kept).await;
             Ok(Receipt { results: results?, replayed: false })
         }
-        Ok(Reservation::Settled { answer, .. }) => Ok(replay(&Answer::read(&answer)?)),
+        Ok(Reservation::Settled { answer, .. }) => {
+            found.replayed.increment(1);
+            Ok(replay(&Answer::read(&answer)?))
+        }
         Ok(Reservation::Running { retry_after }) => {
+            found.running.increment(1);
             let detail = "A request with this idempotency key has not been answered yet.";
             Err(Problem::new(Kind::IdempotencyKeyInUse, detail).retry_after(retry_after))
         }
         Ok(Reservation::Different) => {
+            found.different.increment(1);
             let detail = "This idempotency key came with another event in the last 24 hours.";
             Err(Problem::new(Kind::IdempotencyKeyReused, detail))
         }
         Err(error) if shared.settings.idempotency_without_cache == WithoutCache::Accept => {
+            found.unavailable.increment(1);
             warn(&error, "an idempotency key is passed over");
             let results = publish(items, claim.event_id, claim.received_at).await?;
             Ok(Receipt { results, replayed: false })
         }
         Err(error) => {
+            found.unavailable.increment(1);
             warn(&error, "an idempotency key can't be looked up");
             let detail = "The idempotency key can't be checked at the moment. Nothing was done.";
             Err(Problem::new(Kind::Unavailable, detail))
@@ -162,7 +171,11 @@ async fn publish(
             Err(problem) => Err(problem),
         }
     });
-    Ok(join_all(finished).await)
+    let outcomes = join_all(finished).await;
+    for outcome in &outcomes {
+        shared.publisher.counted.count(outcome);
+    }
+    Ok(outcomes)
 }
 
 /// Keeps the answer for those who ask again. What Kafka may or may not have is no answer: the

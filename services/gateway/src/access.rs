@@ -1,6 +1,6 @@
 //! The access log, and the ids that answers and its lines share: the same for both doors.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -33,10 +33,6 @@ impl Entry {
         &self.id
     }
 
-    pub(crate) fn is_logged(&self) -> bool {
-        self.asked.is_some()
-    }
-
     /// Puts the id on an answer.
     pub(crate) fn name(&self, headers: &mut HeaderMap) {
         if let Ok(id) = HeaderValue::try_from(&self.id) {
@@ -44,19 +40,22 @@ impl Entry {
         }
     }
 
-    /// Logs how it ended, where that is wanted. `grpc` is what counts over gRPC.
-    pub(crate) fn close(self, status: StatusCode, grpc: Option<Code>) {
+    /// Logs how it ended, where that is wanted. `grpc` is what counts over gRPC. Returns how long
+    /// it took.
+    pub(crate) fn close(self, status: StatusCode, grpc: Option<Code>) -> Duration {
         let Self { id, started, log, asked } = self;
+        let took = started.elapsed();
         let Some((method, path)) = asked else {
-            return;
+            return took;
         };
         if log == AccessLog::All || is_error(status, grpc) {
-            let (status, ms) = (status.as_u16(), started.elapsed().as_millis());
+            let (status, ms) = (status.as_u16(), took.as_millis());
             let grpc_status = grpc.map(i32::from);
             tracing::info!(
                 target: "access", request_id = id, %method, path, status, grpc_status, ms, "answered"
             );
         }
+        took
     }
 }
 

@@ -23,6 +23,7 @@ mod inbox;
 mod json;
 pub mod keys;
 pub mod limits;
+mod metrics;
 mod peer;
 mod problem;
 mod publish;
@@ -84,6 +85,7 @@ struct Shared {
     limiter: Arc<Limiter>,
     schemas: Arc<Schemas>,
     publisher: Publisher,
+    counted: Counted,
     cache: Arc<dyn Cache>,
     control: Arc<dyn ControlStore>,
     events: Arc<dyn EventStore>,
@@ -92,6 +94,13 @@ struct Shared {
     pepper: Pepper,
     reach: Reach,
     room: Room,
+}
+
+/// What is counted on the way of a request.
+struct Counted {
+    over_http: metrics::Answers,
+    over_grpc: metrics::Answers,
+    idempotency: metrics::Idempotency,
 }
 
 pub struct App {
@@ -131,6 +140,11 @@ impl App {
             limiter,
             schemas,
             publisher: Publisher::new(producer.clone(), &Topics::new(kafka)),
+            counted: Counted {
+                over_http: metrics::Answers::over_http(),
+                over_grpc: metrics::Answers::over_grpc(),
+                idempotency: metrics::Idempotency::new(),
+            },
             cache,
             control,
             events,

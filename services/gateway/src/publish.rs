@@ -1,19 +1,24 @@
 //! An admitted event's way into Kafka: the last thing before 202.
 
+use std::time::Instant;
+
 use triggerline_kafka::{ProduceError, Producer, Topic, Topics};
 use triggerline_types::{Event, EventId};
 use triggerline_wire as wire;
 
+use crate::metrics;
 use crate::problem::{Kind, Problem};
 
 pub(crate) struct Publisher {
     producer: Producer,
     topic: String,
+    pub(crate) counted: metrics::Events,
 }
 
 impl Publisher {
     pub(crate) fn new(producer: Producer, topics: &Topics) -> Self {
-        Self { producer, topic: topics.name(Topic::Events) }
+        let counted = metrics::Events::new();
+        Self { producer, topic: topics.name(Topic::Events), counted }
     }
 
     /// Hands the event to Kafka's client, now, so that events started one after the other stand
@@ -22,12 +27,17 @@ impl Publisher {
         &self,
         event: &Event,
     ) -> Result<impl Future<Output = Result<(), Problem>> + use<>, Problem> {
-        let id = event.id;
+        let (id, started) = (event.id, Instant::now());
+        let seconds = self.counted.produce_seconds.clone();
         let report = self
             .producer
             .start(&self.topic, &wire::event::encode(event))
             .map_err(|error| problem(id, &error))?;
-        Ok(async move { report.await.map(drop).map_err(|error| problem(id, &error)) })
+        Ok(async move {
+            let report = report.await;
+            seconds.record(started.elapsed());
+            report.map(drop).map_err(|error| problem(id, &error))
+        })
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
     if let Some(address) =
         admin::serve(&config.admin, Arc::clone(&health), shutdown.clone()).await?
     {
-        tracing::debug!(%address, "the admin port");
+        tracing::info!(%address, "the admin port");
     }
     // In each: what the settings alone can tell is told before anything is waited for.
     match service {

@@ -34,10 +34,12 @@ pub(super) async fn observe(
         drop(request);
         left.settle(UNREAD, &mut refusal).await;
         entry.name(refusal.headers_mut());
+        // Not gRPC: nothing to count.
         entry.close(refusal.status(), None);
         return refusal;
     }
-    let mut call = Call { entry: Some(entry), status: StatusCode::OK, code: Code::Cancelled };
+    let mut call =
+        Call { shared, entry: Some(entry), status: StatusCode::OK, code: Code::Cancelled };
     let mut response = next.run(request).await;
     if response.headers().contains_key(Status::GRPC_STATUS) {
         left.settle(UNREAD, &mut response).await;
@@ -46,9 +48,6 @@ pub(super) async fn observe(
         return response;
     };
     entry.name(response.headers_mut());
-    if !entry.is_logged() {
-        return response;
-    }
     call.status = response.status();
     if call.read(response.headers()) {
         return response;
@@ -76,6 +75,7 @@ fn foreign(method: &Method, headers: &HeaderMap) -> Option<Response> {
 /// A call under way; logged when it is dropped, because that is how a call ends that was taken
 /// back.
 struct Call {
+    shared: Arc<Shared>,
     entry: Option<Entry>,
     status: StatusCode,
     /// Until a status is sent: what its caller has seen to.
@@ -96,7 +96,8 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if let Some(entry) = self.entry.take() {
-            entry.close(self.status, Some(self.code));
+            let took = entry.close(self.status, Some(self.code));
+            self.shared.counted.over_grpc.grpc(self.code, took);
         }
     }
 }

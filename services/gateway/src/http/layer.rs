@@ -41,7 +41,7 @@ pub(super) async fn observe(
     let mut response = render(response, || format!("urn:triggerline:request:{}", entry.id()));
     left.settle(UNREAD, &mut response).await;
     entry.name(response.headers_mut());
-    entry.close(response.status(), None);
+    shared.counted.over_http.http(response.status(), entry.close(response.status(), None));
     response
 }
 

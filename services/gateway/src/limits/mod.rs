@@ -23,6 +23,7 @@ use triggerline_store::{Cache, Grant, MemoryCache, Want};
 use triggerline_types::{ApiKeyId, RateLimit};
 
 pub use crate::config::WithoutCache;
+use crate::metrics;
 use crate::problem::{Kind, Problem};
 use state::{LEASE, State};
 
@@ -100,6 +101,7 @@ pub struct Limiter {
     without_cache: WithoutCache,
     away: Mutex<Option<Instant>>,
     shares: Mutex<HashMap<ApiKeyId, Weak<Share>>>,
+    counted: metrics::Limits,
 }
 
 impl Limiter {
@@ -110,6 +112,7 @@ impl Limiter {
             without_cache,
             away: Mutex::new(None),
             shares: Mutex::default(),
+            counted: metrics::Limits::new(),
         }
     }
 
@@ -158,8 +161,14 @@ impl Limiter {
         let counted = limit.counted_over(limit.window() + limit.window() / LEASE);
         if !self.is_away() {
             match self.cache.take(&name, counted, want).await {
-                Ok(grant) => return grant,
+                Ok(grant) => {
+                    self.counted.asked.increment(1);
+                    self.counted.without_cache.set(0.0);
+                    return grant;
+                }
                 Err(error) => {
+                    self.counted.failed.increment(1);
+                    self.counted.without_cache.set(1.0);
                     let source = std::error::Error::source(&error).map(ToString::to_string);
                     let instead = self.without_cache.as_str();
                     tracing::warn!(%error, source, instead, "rate limits go on without the cache");
