@@ -156,6 +156,19 @@ def main():
     }.items():
         _, found = refused(what, grpc.StatusCode.UNAUTHENTICATED, lambda: service.Publish(good(), metadata=metadata, timeout=30))
         reason(what, found, "UNAUTHORIZED")
+    # Whatever there is, and whatever comes: but for health and reflection, nothing is open.
+    for name in names - {"grpc.health.v1.Health"} - {name for name in names if name.startswith("grpc.reflection.")}:
+        described = pool.FindServiceByName(name)
+        calls = Service(channel, described)
+        for method in described.methods:
+            empty = GetMessageClass(method.input_type)()
+            sent = iter([empty]) if method.client_streaming else empty
+
+            def call(method=method, sent=sent, calls=calls):
+                answer = getattr(calls, method.name)(sent, timeout=30)
+                return list(answer) if method.server_streaming else answer
+
+            refused(f"{method.full_name} without a key", grpc.StatusCode.UNAUTHENTICATED, call)
     _, found = refused(
         "a key that may only read",
         grpc.StatusCode.PERMISSION_DENIED,
