@@ -7,8 +7,10 @@
 //! to do to a retry tier or to `deliveries.dlq`.
 
 mod config;
+mod connect;
 mod decide;
 mod handler;
+mod request;
 mod send;
 mod wait;
 

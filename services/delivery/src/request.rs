@@ -1,0 +1,74 @@
+//! The request that an attempt is: the event's envelope, signed, with its CloudEvents attributes.
+
+use bytes::Bytes;
+use http::{HeaderName, Method, Request, header};
+use http_body_util::Full;
+use time::OffsetDateTime;
+use triggerline_types::{Delivery, Endpoint, format_instant};
+use triggerline_wire::webhook;
+
+pub(crate) fn request(
+    delivery: &Delivery,
+    endpoint: &Endpoint,
+    url: &str,
+    now: OffsetDateTime,
+) -> http::Result<Request<Full<Bytes>>> {
+    let event = &delivery.event;
+    let body = webhook::body(event);
+    let timestamp = now.unix_timestamp();
+    let signature = webhook::sign(&endpoint.secret, &delivery.id, timestamp, &body);
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(url)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, concat!("Triggerline/", env!("CARGO_PKG_VERSION")))
+        .header(webhook::ID, delivery.id.to_string())
+        .header(webhook::TIMESTAMP, timestamp)
+        .header(webhook::SIGNATURE, signature)
+        .header("ce-specversion", "1.0")
+        .header("ce-id", event.id.to_string())
+        .header("ce-type", event.event_type.as_str())
+        .header("ce-source", percent_encoded(&event.source))
+        .header("ce-time", format_instant(event.occurred_at));
+    if let Some(subject) = &event.subject {
+        request = request.header("ce-subject", percent_encoded(subject));
+    }
+    for (name, value) in &event.extensions {
+        // A record that someone put into Kafka by hand may hold any name.
+        if let Ok(name) = HeaderName::try_from(format!("ce-{name}")) {
+            request = request.header(name, percent_encoded(value));
+        }
+    }
+    if let Some(traceparent) = &event.traceparent {
+        request = request.header("traceparent", traceparent);
+    }
+    request.body(Full::new(body))
+}
+
+/// A header value of the CloudEvents HTTP binding: printable ASCII stays, the rest is
+/// percent-encoded as UTF-8 (§3.1.3.2).
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'"' | b'%' => format!("%{byte:02X}"),
+        0x21..=0x7e => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_values_are_printable_ascii() {
+        for (text, encoded) in [
+            ("shop", "shop"),
+            ("a b", "a%20b"),
+            ("größe", "gr%C3%B6%C3%9Fe"),
+            ("100%\r\n", "100%25%0D%0A"),
+        ] {
+            assert_eq!(percent_encoded(text), encoded, "{text}");
+        }
+    }
+}
