@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use http::StatusCode;
 use serde_json::{Value, json};
-use triggerline_testkit::{Client, Oracle, Process, Receiver, World, subscribe, wait_until};
+use triggerline_testkit::{Client, Oracle, Receiver, Services, World, subscribe, wait_until};
 use triggerline_types::EventId;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_triggerline");
@@ -17,39 +17,6 @@ const CUSTOMERS: usize = 4;
 const EVENTS: usize = 10_000;
 const IN_FLIGHT: usize = 64;
 const LIMIT: Duration = Duration::from_mins(3);
-
-/// The four services of a world, each a process.
-struct Services {
-    gateway: Process,
-    matcher: Process,
-    delivery: Process,
-    storage: Process,
-    base: String,
-}
-
-impl Services {
-    async fn start(world: &World) -> anyhow::Result<Self> {
-        let mut gateway = world.start(&["gateway"])?;
-        let mut matcher = world.start(&["matcher"])?;
-        let mut delivery = world.start(&["delivery"])?;
-        let mut storage = world.start(&["storage"])?;
-        let serving = gateway.logged("serving").await?;
-        matcher.logged("matching").await?;
-        delivery.logged("delivering").await?;
-        storage.logged("storing").await?;
-        let base = format!("http://{}", serving["http"].as_str().context("no address")?);
-        Ok(Self { gateway, matcher, delivery, storage, base })
-    }
-
-    /// SIGTERM to each; all must drain and end well.
-    async fn terminate(self) -> anyhow::Result<()> {
-        for process in [self.gateway, self.matcher, self.delivery, self.storage] {
-            let status = process.terminate().await?;
-            anyhow::ensure!(status.success(), "a service ended with {status}");
-        }
-        Ok(())
-    }
-}
 
 /// A customer of the test: one subscription to all orders, one to big ones.
 struct Customer {

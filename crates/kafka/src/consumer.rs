@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use rand::RngExt as _;
 use rdkafka::Message as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError as Rdkafka;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use time::OffsetDateTime;
@@ -132,13 +132,21 @@ pub struct Window {
     pub bytes: usize,
 }
 
+/// Records that one which isn't finished may have finished ones behind it: some 2 MB, and mostly
+/// no more than the metadata of a commit can tell.
+const BEHIND: usize = 100_000;
+
 impl Window {
     pub(crate) fn is_full(&self, window: &InFlight) -> bool {
-        window.len() >= self.records || window.bytes() >= self.bytes
+        window.unfinished() >= self.records
+            || window.bytes() >= self.bytes
+            || window.len() >= BEHIND
     }
 
     pub(crate) fn has_room(&self, window: &InFlight) -> bool {
-        window.len() <= self.records / 2 && window.bytes() <= self.bytes / 2
+        window.unfinished() <= self.records / 2
+            && window.bytes() <= self.bytes / 2
+            && window.len() <= BEHIND / 2
     }
 }
 
@@ -173,9 +181,8 @@ pub async fn consume<H: Handler>(
         .set("session.timeout.ms", "10000")
         .set("heartbeat.interval.ms", "2000")
         .set("auto.offset.reset", "earliest")
-        .set("enable.auto.commit", "true")
-        .set("auto.commit.interval.ms", "200")
-        // The whole point: only a lane stores offsets.
+        // The whole point: only what lanes have finished is committed (`crate::progress`).
+        .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("queued.max.messages.kbytes", "32768")
         .create_with_context(Group::new(name.clone(), config.drain))
@@ -224,9 +231,17 @@ struct Poller<H> {
 impl<H: Handler> Poller<H> {
     fn run(self) -> Result<(), KafkaError> {
         let mut last_error = None;
+        let mut committed = Instant::now();
         while !self.shutdown.is_cancelled() {
             if self.dead_letters.has_failed() {
                 return Err(KafkaError::new("produce to Kafka", "the producer can't go on"));
+            }
+            if committed.elapsed() > COMMIT_EVERY {
+                committed = Instant::now();
+                let lanes = self.client.context().lanes();
+                if let Err(error) = rebalance::commit(&self.client, &lanes, CommitMode::Async) {
+                    tracing::debug!(group = self.name, %error, "could not commit yet");
+                }
             }
             match self.client.poll(Duration::from_millis(100)) {
                 None => {}
@@ -252,15 +267,16 @@ impl<H: Handler> Poller<H> {
     }
 
     fn accept(&self, message: &BorrowedMessage<'_>) {
-        let lane = self.client.context().lane(message.topic(), message.partition(), |topic| {
-            Lane::new(
-                topic,
-                message.partition(),
-                self.config.window,
-                Stop::default(),
-                Arc::downgrade(&self.client),
-            )
-        });
+        let lane =
+            self.client.context().lane(message.topic(), message.partition(), |topic, before| {
+                Lane::new(
+                    topic,
+                    message.partition(),
+                    self.config.window,
+                    before,
+                    Arc::downgrade(&self.client),
+                )
+            });
         let record = record(message);
         let bytes = record.value.len() + OVERHEAD_BYTES;
         if !lane.begin(message.offset(), bytes) {
@@ -310,7 +326,7 @@ impl<H: Handler> Poller<H> {
         let lanes = self.client.context().lanes();
         rebalance::drain(&lanes, until, || self.poll_without_taking(Duration::ZERO));
         // In the middle of a rebalance nothing can be committed: take part in it to its end.
-        while let Err(error) = rebalance::commit(&self.client) {
+        while let Err(error) = rebalance::commit(&self.client, &lanes, CommitMode::Sync) {
             if !rebalance::is_rebalancing(&error) || Instant::now() > until {
                 let group = &self.name;
                 tracing::warn!(group, %error, "could not commit; some records will be read again");
@@ -321,6 +337,10 @@ impl<H: Handler> Poller<H> {
         tracing::debug!(group = self.name, "left");
     }
 }
+
+/// As often it is committed how far work has come; what is finished after that is done again after
+/// a crash.
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
 
 /// What a record in flight costs beside its payload: headers, task, bookkeeping.
 const OVERHEAD_BYTES: usize = 2_048;

@@ -2,16 +2,18 @@
 //!
 //! Records begin in the order of their offsets and finish in any order. Only when the
 //! oldest of them is finished does the head advance, over it and over every finished one
-//! behind it; the offset that was last passed is what may be stored. A record that isn't
-//! finished therefore holds back every later one's commit, and after a crash the partition
-//! is read again from there: work may be done twice, never skipped.
+//! behind it. After a crash the partition is read again from the head; what was finished behind
+//! it is known from the commit ([`crate::progress`]): work may be done twice, never skipped.
 
 use std::collections::VecDeque;
+
+use crate::progress::Finished;
 
 #[derive(Debug, Default)]
 pub struct InFlight {
     /// Oldest first; offsets rise, with gaps (compaction, transaction markers).
     window: VecDeque<Slot>,
+    unfinished: usize,
     bytes: usize,
 }
 
@@ -30,6 +32,7 @@ impl InFlight {
             return false;
         }
         self.window.push_back(Slot { offset, bytes, finished: false });
+        self.unfinished += 1;
         self.bytes += bytes;
         true
     }
@@ -43,6 +46,7 @@ impl InFlight {
             return None;
         }
         slot.finished = true;
+        self.unfinished -= 1;
         // What is finished but held back keeps its place, not its payload.
         self.bytes -= slot.bytes;
         let mut passed = None;
@@ -56,6 +60,29 @@ impl InFlight {
     /// Records in the window, finished ones behind an unfinished head included.
     pub fn len(&self) -> usize {
         self.window.len()
+    }
+
+    /// Records that are being worked on.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    /// The oldest record that isn't finished.
+    pub fn head(&self) -> Option<i64> {
+        self.window.front().map(|head| head.offset)
+    }
+
+    /// What is finished behind the head.
+    pub(crate) fn finished(&self) -> Finished {
+        let mut finished = Finished::default();
+        let mut joined = false;
+        for slot in &self.window {
+            if slot.finished {
+                finished.push(slot.offset, joined);
+            }
+            joined = slot.finished;
+        }
+        finished
     }
 
     pub fn is_empty(&self) -> bool {
@@ -116,6 +143,22 @@ mod tests {
         assert_eq!(window.finish(9), None);
         assert_eq!(window.finish(5), Some(9));
         assert_eq!(window.finish(100), Some(100));
+    }
+
+    #[test]
+    fn what_is_finished_behind_the_head_is_known() {
+        let mut window = window([5, 6, 9, 12, 13, 20]);
+        for (offset, finished) in [(20, vec![20]), (9, vec![9, 20]), (6, vec![6, 9, 20])] {
+            window.finish(offset);
+            let known: Vec<_> = [5, 6, 9, 12, 13, 20]
+                .into_iter()
+                .filter(|offset| window.finished().contains(*offset))
+                .collect();
+            assert_eq!(known, finished);
+        }
+        assert_eq!((window.head(), window.len(), window.unfinished()), (Some(5), 6, 3));
+        // One range, over the gap between 6 and 9: nothing that isn't finished lies there.
+        assert!(window.finished().contains(7));
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! is revoked or the service drains. The poll thread puts records in ([`Lane::begin`]);
 //! tasks take them out as they are done ([`Lane::finish`]) or given up ([`Lane::give_up`]).
 //! The lane keeps the [`InFlight`] window, pauses its partition when the window is full and
-//! resumes it when there is room, and stores the offset that the window's head has passed.
-//! A *closed* lane stores nothing more: its partition may belong to someone else by now.
+//! resumes it when there is room, and knows what may be committed of it ([`Lane::progress`]).
+//! A *closed* lane goes no further: its partition may belong to someone else by now.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -16,6 +16,7 @@ use rdkafka::error::KafkaResult;
 
 use crate::consumer::{Stop, Window};
 use crate::in_flight::InFlight;
+use crate::progress::Finished;
 use crate::rebalance::Group;
 
 pub(crate) struct Lane {
@@ -24,6 +25,8 @@ pub(crate) struct Lane {
     /// Tells this lane's handlers to end early.
     pub(crate) stop: Stop,
     limit: Window,
+    /// What was finished by whoever had the partition before, behind where it is read from.
+    before: Finished,
     consumer: Weak<BaseConsumer<Group>>,
     state: Mutex<State>,
     /// Signalled when nothing is being worked on any more.
@@ -38,6 +41,17 @@ struct State {
     running: usize,
     paused: bool,
     closed: bool,
+    /// Up to here everything is finished.
+    passed: Option<i64>,
+    /// Something was finished that isn't committed.
+    changed: bool,
+}
+
+impl State {
+    fn finish(&mut self, offset: i64) {
+        self.passed = self.window.finish(offset).or(self.passed);
+        self.changed = true;
+    }
 }
 
 impl Lane {
@@ -45,14 +59,15 @@ impl Lane {
         topic: Arc<str>,
         partition: i32,
         limit: Window,
-        stop: Stop,
+        before: Finished,
         consumer: Weak<BaseConsumer<Group>>,
     ) -> Self {
         Self {
             topic,
             partition,
-            stop,
+            stop: Stop::default(),
             limit,
+            before,
             consumer,
             state: Mutex::default(),
             idle: Condvar::new(),
@@ -63,6 +78,10 @@ impl Lane {
     pub(crate) fn begin(&self, offset: i64, bytes: usize) -> bool {
         let mut state = self.lock();
         if state.closed || !state.window.begin(offset, bytes) {
+            return false;
+        }
+        if self.before.contains(offset) {
+            state.finish(offset);
             return false;
         }
         state.running += 1;
@@ -80,12 +99,7 @@ impl Lane {
         if state.closed {
             return;
         }
-        if let Some(passed) = state.window.finish(offset) {
-            // librdkafka commits one past what is stored here, at its next interval.
-            self.tell("store the offset of", |consumer, _| {
-                consumer.store_offset(&self.topic, self.partition, passed)
-            });
-        }
+        state.finish(offset);
         // Half empty, not just below full: each resume costs a new fetch.
         if state.paused && self.limit.has_room(&state.window) && !self.stop.is_asked() {
             state.paused = false;
@@ -97,6 +111,22 @@ impl Lane {
     /// partition next reads it again.
     pub(crate) fn give_up(&self) {
         self.no_longer_running(&mut self.lock());
+    }
+
+    /// The offset to be committed and its metadata, if there is something new.
+    pub(crate) fn progress(&self) -> Option<(i64, String)> {
+        let mut state = self.lock();
+        if !state.changed {
+            return None;
+        }
+        state.changed = false;
+        let head = state.window.head().or_else(|| state.passed.map(|passed| passed + 1))?;
+        Some((head, state.window.finished().encode(head)))
+    }
+
+    /// What [`Self::progress`] said was not committed.
+    pub(crate) fn not_committed(&self) {
+        self.lock().changed = true;
     }
 
     /// Asks handlers that only wait for something to end early.
@@ -171,7 +201,7 @@ mod tests {
 
     fn lane() -> Lane {
         let limit = Window { records: 100, bytes: 1_000_000 };
-        Lane::new("events".into(), 0, limit, Stop::default(), Weak::new())
+        Lane::new("events".into(), 0, limit, Finished::default(), Weak::new())
     }
 
     fn soon() -> Instant {
@@ -215,6 +245,33 @@ mod tests {
         assert_eq!(lane.lock().window.len(), 1, "a late finish must not advance the head");
         assert!(!lane.begin(1, 1));
         assert!(lane.stop.is_asked());
+    }
+
+    #[test]
+    fn the_next_reader_does_not_do_again_what_is_finished_behind_the_head() {
+        let first = lane();
+        assert_eq!(first.progress(), None);
+        for offset in 10..20 {
+            first.begin(offset, 1);
+        }
+        assert_eq!(first.progress(), None, "nothing is finished");
+        for offset in [10, 12, 13, 17] {
+            first.finish(offset);
+        }
+        let (head, metadata) = first.progress().unwrap();
+        assert_eq!((head, first.progress()), (11, None));
+        first.not_committed();
+        assert_eq!(first.progress(), Some((head, metadata.clone())));
+
+        let before = Finished::decode(head, &metadata);
+        let limit = Window { records: 100, bytes: 1_000_000 };
+        let next = Lane::new("events".into(), 0, limit, before, Weak::new());
+        let begun: Vec<_> = (head..20).filter(|offset| next.begin(*offset, 1)).collect();
+        assert_eq!(begun, [11, 14, 15, 16, 18, 19]);
+        for offset in begun {
+            next.finish(offset);
+        }
+        assert_eq!(next.progress(), Some((20, String::new())));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod error;
 mod in_flight;
 mod lane;
 mod producer;
+mod progress;
 mod rebalance;
 mod topics;
 

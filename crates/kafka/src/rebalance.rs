@@ -1,19 +1,23 @@
 //! What happens when partitions come and go.
 //!
-//! librdkafka calls in on the poll thread. Partitions that come need nothing: a lane is
-//! made with the first record. Partitions that go are drained first, within a bound, so
-//! that their next owner starts where this one ended.
+//! librdkafka calls in on the poll thread. Of partitions that come it is asked what their last
+//! owner had finished; a lane is made with the first record. Partitions that go are drained
+//! first, within a bound, so that their next owner starts where this one ended.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError as Rdkafka, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError as Rdkafka, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::lane::Lane;
+use crate::progress::Finished;
+
+/// How long the coordinator may take to say what was committed. Meanwhile nothing is polled.
+const ASK: Duration = Duration::from_secs(5);
 
 /// The lanes of one consumer.
 type Lanes = HashMap<Arc<str>, HashMap<i32, Arc<Lane>>>;
@@ -24,25 +28,28 @@ pub(crate) struct Group {
     /// How long revoked partitions may take to finish what they have begun.
     drain: Duration,
     lanes: Mutex<Lanes>,
+    /// Of partitions that came and have no lane yet.
+    finished: Mutex<HashMap<(String, i32), Finished>>,
 }
 
 impl Group {
     pub(crate) fn new(name: String, drain: Duration) -> Self {
-        Self { name, drain, lanes: Mutex::default() }
+        Self { name, drain, lanes: Mutex::default(), finished: Mutex::default() }
     }
 
     pub(crate) fn lane(
         &self,
         topic: &str,
         partition: i32,
-        make: impl FnOnce(Arc<str>) -> Lane,
+        make: impl FnOnce(Arc<str>, Finished) -> Lane,
     ) -> Arc<Lane> {
         let mut lanes = self.lock();
         if let Some(lane) = lanes.get(topic).and_then(|of_topic| of_topic.get(&partition)) {
             return Arc::clone(lane);
         }
+        let finished = self.finished().remove(&(topic.to_owned(), partition));
         let topic: Arc<str> = topic.into();
-        let lane = Arc::new(make(Arc::clone(&topic)));
+        let lane = Arc::new(make(Arc::clone(&topic), finished.unwrap_or_default()));
         lanes.entry(topic).or_default().insert(partition, Arc::clone(&lane));
         lane
     }
@@ -53,6 +60,29 @@ impl Group {
 
     fn take(&self, topic: &str, partition: i32) -> Option<Arc<Lane>> {
         self.lock().get_mut(topic)?.remove(&partition)
+    }
+
+    /// What their last owners had finished of these partitions.
+    fn ask(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let committed = match consumer.committed_offsets(partitions.clone(), ASK) {
+            Ok(committed) => committed,
+            Err(error) => {
+                let group = &self.name;
+                tracing::warn!(group, %error, "what was finished isn't known; some is done again");
+                return;
+            }
+        };
+        let mut finished = self.finished();
+        for partition in committed.elements() {
+            if let Offset::Offset(offset) = partition.offset() {
+                let place = (partition.topic().to_owned(), partition.partition());
+                finished.insert(place, Finished::decode(offset, partition.metadata()));
+            }
+        }
+    }
+
+    fn finished(&self) -> MutexGuard<'_, HashMap<(String, i32), Finished>> {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {
@@ -74,6 +104,9 @@ impl ConsumerContext for Group {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(partitions) => {
+                if partitions.count() > 0 {
+                    self.ask(consumer, partitions);
+                }
                 tracing::debug!(group = self.name, count = partitions.count(), "assigned");
             }
             Rebalance::Revoke(partitions) => {
@@ -86,16 +119,31 @@ impl ConsumerContext for Group {
                 let lost = consumer.assignment_lost();
                 let until = Instant::now() + if lost { Duration::ZERO } else { self.drain };
                 drain(&revoked, until, || {});
-                if !lost && partitions.count() > 0 {
-                    // librdkafka tries once more when it gives them up.
-                    if let Err(error) = commit(consumer) {
-                        tracing::debug!(group = self.name, %error, "could not commit yet");
-                    }
+                if !lost && let Err(error) = commit(consumer, &revoked, CommitMode::Sync) {
+                    let group = &self.name;
+                    tracing::warn!(group, %error, "could not commit; some records will be read again");
+                }
+                for gone in partitions.elements() {
+                    self.finished().remove(&(gone.topic().to_owned(), gone.partition()));
                 }
                 tracing::debug!(group = self.name, count = partitions.count(), lost, "revoked");
             }
             Rebalance::Error(error) => {
                 tracing::warn!(group = self.name, %error, "rebalance");
+            }
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let Err(error) = result else {
+            return;
+        };
+        tracing::debug!(group = self.name, %error, "could not commit yet");
+        let lanes = self.lock();
+        for partition in offsets.elements() {
+            let lane = lanes.get(partition.topic()).and_then(|of| of.get(&partition.partition()));
+            if let Some(lane) = lane {
+                lane.not_committed();
             }
         }
     }
@@ -135,13 +183,32 @@ pub(crate) fn drain(lanes: &[Arc<Lane>], until: Instant, mut meanwhile: impl FnM
     }
 }
 
-/// Commits all stored offsets now rather than at the next interval.
-pub(crate) fn commit(consumer: &BaseConsumer<Group>) -> Result<(), Rdkafka> {
-    match consumer.commit_consumer_state(CommitMode::Sync) {
-        // Nothing new to commit.
-        Err(Rdkafka::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
-        result => result,
+/// Commits how far these lanes have come.
+pub(crate) fn commit(
+    consumer: &BaseConsumer<Group>,
+    lanes: &[Arc<Lane>],
+    mode: CommitMode,
+) -> KafkaResult<()> {
+    let mut progress = TopicPartitionList::new();
+    let mut told = Vec::new();
+    for lane in lanes {
+        if let Some((offset, metadata)) = lane.progress() {
+            told.push(lane);
+            let mut place = progress.add_partition(&lane.topic, lane.partition);
+            place.set_offset(Offset::Offset(offset))?;
+            place.set_metadata(metadata);
+        }
     }
+    if told.is_empty() {
+        return Ok(());
+    }
+    let committed = consumer.commit(&progress, mode);
+    if committed.is_err() {
+        for lane in told {
+            lane.not_committed();
+        }
+    }
+    committed
 }
 
 /// Whether a commit failed because the group is being rebalanced: then it may succeed after.

@@ -150,24 +150,29 @@ async fn members_come_and_go_and_nothing_is_skipped_or_done_twice() {
     assert!(twice.is_empty(), "{} records were done twice", twice.len());
 }
 
-/// A record that fails holds its partition's offset, however much is done behind it; after a
-/// restart it is read again.
+/// A record that fails holds its partition's offset, and nobody up: all behind it are done, and
+/// after a restart it alone is read again.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real parts: cargo xtask test"]
-async fn a_failed_record_is_read_again_after_a_restart() {
+async fn a_failed_record_is_read_again_after_a_restart_and_nothing_else_is() {
+    const RECORDS: usize = 6_000;
     let kafka = Kafka::with_own_topics().await;
     let failing = AtomicBool::new(true);
     let counter = Arc::new(Counter { fails: Some("17"), failing, ..Counter::default() });
-    kafka.produce(0..200).await;
+    kafka.produce(0..RECORDS).await;
     let member = kafka.member(Topic::Events, &counter);
-    until("all but one to be done", || counter.done() == 199).await;
+    until("all but one to be done", || counter.done() == RECORDS - 1).await;
     member.leave().await;
-    assert_eq!(counter.done(), 199);
+    assert_eq!(counter.done(), RECORDS - 1);
 
     counter.failing.store(false, Ordering::Relaxed);
     let member = kafka.member(Topic::Events, &counter);
-    until("the one to be done", || counter.done() == 200).await;
+    until("the one to be done", || counter.done() == RECORDS).await;
+    kafka.produce(RECORDS..RECORDS + 100).await;
+    until("new ones to be done", || counter.done() == RECORDS + 100).await;
     member.leave().await;
+    let done = counter.done.lock().unwrap();
+    assert!(done.values().all(|times| *times == 1), "some were done again");
 }
 
 /// What can't be read, or makes the handler panic, goes to `events.dlq` as it was found, with

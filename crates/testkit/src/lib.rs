@@ -6,13 +6,15 @@
 //!   and answers as it was told to.
 //! - The [`Oracle`] knows what was sent and what each subscription is owed, by its own rules,
 //!   and judges what arrived.
-//! - A [`World`] is an installation of its own; a [`Process`] in it is a running `triggerline`, to be asked, terminated or killed.
+//! - A [`World`] is an installation of its own; a [`Process`] in it is a running `triggerline`, to
+//!   be asked, terminated or killed; [`Services`] are the four of them.
 //! - [`wait_until`] waits for a condition that can say why it doesn't hold yet.
 
 mod client;
 mod oracle;
 mod process;
 mod receiver;
+mod services;
 mod wait;
 mod world;
 
@@ -20,5 +22,6 @@ pub use client::{Answer, Client};
 pub use oracle::{Oracle, Sent, Verdict};
 pub use process::Process;
 pub use receiver::{Received, Receiver, Script};
+pub use services::Services;
 pub use wait::wait_until;
 pub use world::{Parts, World, subscribe};

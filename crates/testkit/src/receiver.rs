@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use triggerline_types::{EventId, Secret};
 use triggerline_wire::webhook;
@@ -54,6 +55,9 @@ struct Shared {
 struct Endpoint {
     secret: Secret,
     script: VecDeque<u16>,
+    /// Whether it answers; whoever asks meanwhile waits.
+    answers: watch::Sender<bool>,
+    asked: usize,
 }
 
 impl Receiver {
@@ -75,9 +79,22 @@ impl Receiver {
 
     /// Makes an endpoint and returns its URL.
     pub fn endpoint(&self, path: &str, secret: Secret, script: Script) -> String {
-        let endpoint = Endpoint { secret, script: script.into() };
+        let answers = watch::Sender::new(true);
+        let endpoint = Endpoint { secret, script: script.into(), answers, asked: 0 };
         lock(&self.shared.endpoints).insert(path.to_owned(), endpoint);
         format!("http://{}/{path}", self.address)
+    }
+
+    /// Whether an endpoint answers; while it doesn't, it takes requests and says nothing.
+    pub fn answers(&self, path: &str, answers: bool) {
+        if let Some(endpoint) = lock(&self.shared.endpoints).get(path) {
+            endpoint.answers.send_replace(answers);
+        }
+    }
+
+    /// How often an endpoint was asked, answered or not.
+    pub fn asked(&self, path: &str) -> usize {
+        lock(&self.shared.endpoints).get(path).map_or(0, |endpoint| endpoint.asked)
     }
 
     /// Everything that came in so far, in order.
@@ -112,6 +129,14 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let answers = lock(&shared.endpoints).get_mut(&path).map(|endpoint| {
+        endpoint.asked += 1;
+        endpoint.answers.subscribe()
+    });
+    if let Some(mut answers) = answers {
+        // An endpoint that is made anew answers as well.
+        let _ = answers.wait_for(|answers| *answers).await;
+    }
     let at = OffsetDateTime::now_utc();
     let (fault, status) = {
         let mut endpoints = lock(&shared.endpoints);

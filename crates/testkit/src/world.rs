@@ -63,8 +63,16 @@ impl World {
 
     /// On the real Kafka, PostgreSQL and Redis: tables made, topics applied.
     pub async fn on_real_parts(binary: &str) -> anyhow::Result<Self> {
+        Self::with(binary, &[]).await
+    }
+
+    /// The same, with settings.
+    pub async fn with(binary: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let parts = Parts::from_environment()?;
         let mut world = Self::empty(binary)?;
+        for (name, value) in settings {
+            world.set(name, value);
+        }
         let database = Database::create(&parts.postgres).await?;
         let inbox = format!("sqlite:{}", world.folder.path().join("inbox.db").display());
         world.set("TRIGGERLINE_KAFKA__BROKERS", &parts.kafka);

@@ -24,6 +24,7 @@ pub struct DeliveryConfig {
     pub allow_private_networks: bool,
     #[serde(deserialize_with = "duration::deserialize")]
     pub refresh: Duration,
+    pub endpoint_requests: u32,
     pub window_records: usize,
     pub window_bytes: usize,
     #[serde(deserialize_with = "duration::deserialize")]
@@ -37,6 +38,9 @@ impl DeliveryConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.timeout > LONGEST_TIMEOUT || self.timeout.is_zero() {
             return Err(ConfigError::key("delivery.timeout", "is more than 0s and at most 30s"));
+        }
+        if self.endpoint_requests == 0 {
+            return Err(ConfigError::key("delivery.endpoint_requests", "is at least 1"));
         }
         if self.max_attempts == 0 {
             return Err(ConfigError::key("delivery.max_attempts", "is at least 1"));

@@ -1,4 +1,4 @@
-//! One delivery on its way through the service: due → [`Attempted`] → settled.
+//! One delivery on its way through the service: due → [`Admitted`] → [`Attempted`] → settled.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,36 +8,30 @@ use time::OffsetDateTime;
 use triggerline_kafka::{Consumed, Handler, HandlerError, Producer, Stop, Topic, Topics};
 use triggerline_store::{ControlStore, Following};
 use triggerline_types::{
-    Actor, Attempt, Delivery, Outcome, Response, Subscription, SubscriptionState,
+    Actor, Attempt, Delivery, Endpoint, Outcome, Response, Subscription, SubscriptionState,
     truncate_to_millis,
 };
 use triggerline_wire as wire;
 
+use crate::crowd::Crowds;
 use crate::decide::{Decision, Policy, Seen, decide};
+use crate::gate::Ended;
+use crate::gates::{Admission, Admitted, Gates};
 use crate::send::{self, Sender};
-use crate::wait::{Step, Waiting, next, tier_for};
+use crate::wait::{Step, Waiting, next, put_off, tier_for};
 
 pub(crate) struct Deliverer {
-    subscriptions: Arc<Following<()>>,
-    control: Arc<dyn ControlStore>,
-    sender: Sender,
-    producer: Producer,
-    topics: Topics,
-    policy: Policy,
+    pub(crate) subscriptions: Arc<Following<()>>,
+    pub(crate) control: Arc<dyn ControlStore>,
+    pub(crate) crowds: Crowds,
+    pub(crate) gates: Gates,
+    pub(crate) sender: Sender,
+    pub(crate) producer: Producer,
+    pub(crate) topics: Topics,
+    pub(crate) policy: Policy,
 }
 
 impl Deliverer {
-    pub(crate) fn new(
-        subscriptions: Arc<Following<()>>,
-        control: Arc<dyn ControlStore>,
-        sender: Sender,
-        producer: Producer,
-        topics: Topics,
-        policy: Policy,
-    ) -> Self {
-        Self { subscriptions, control, sender, producer, topics, policy }
-    }
-
     /// Passes the time until the delivery is due; `false` if it went on to another tier.
     async fn wait(
         &self,
@@ -87,28 +81,46 @@ impl Deliverer {
         Ok(entry.map(|entry| entry.subscription.clone()).filter(ours))
     }
 
-    async fn attempt(&self, delivery: &Delivery, subscription: Option<&Subscription>) -> Attempted {
-        let started_at = now();
-        let clock = Instant::now();
-        let not_sent = |reason: String| Attempted {
-            started_at,
-            latency: Duration::ZERO,
-            response: Response::NotSent { reason: reason.clone() },
-            decision: Decision { outcome: Outcome::Cancelled { reason }, unsubscribe: false },
+    /// The subscription's endpoint, if it is still owed something; else why not.
+    async fn endpoint(
+        &self,
+        delivery: &Delivery,
+    ) -> Result<Result<Endpoint, String>, HandlerError> {
+        let ended = |why: &str| Ok(Err(why.to_owned()));
+        let Some(subscription) = self.subscription(delivery).await? else {
+            return ended("there is no such subscription");
         };
-        let endpoint = match subscription.map(|found| (&found.state, &found.endpoint)) {
-            None => return not_sent("there is no such subscription".to_owned()),
-            Some((SubscriptionState::Deleted, _)) => {
-                return not_sent("the subscription was deleted".to_owned());
-            }
-            Some((SubscriptionState::Unsubscribed { reason }, _)) => {
-                return not_sent(format!("the subscription ended: {reason}"));
+        match subscription.state {
+            SubscriptionState::Deleted => ended("the subscription was deleted"),
+            SubscriptionState::Unsubscribed { reason } => {
+                ended(&format!("the subscription ended: {reason}"))
             }
             // What was matched before a pause is still owed.
-            Some((SubscriptionState::Active | SubscriptionState::Paused, endpoint)) => endpoint,
-        };
+            SubscriptionState::Active | SubscriptionState::Paused => Ok(Ok(subscription.endpoint)),
+        }
+    }
+
+    /// Goes on by way of a retry tier: nothing was sent, so no attempt is counted.
+    async fn put_off(&self, delivery: &Delivery, wait: Duration) -> Result<(), HandlerError> {
+        let (tier, wait) = put_off(wait, rand::rng().random_range(0.0..1.0));
+        let topic = self.topics.name(Topic::Retry(tier));
+        let later = Delivery { not_before: Some(now() + wait), ..delivery.clone() };
+        self.producer.send(&topic, &wire::delivery::encode(&later)).await?;
+        Ok(())
+    }
+
+    /// Makes the request, in the place at its endpoint that `admitted` is.
+    async fn attempt(
+        &self,
+        delivery: &Delivery,
+        endpoint: &Endpoint,
+        admitted: Admitted,
+    ) -> Attempted {
+        let (started_at, clock) = (now(), Instant::now());
         let sent = self.sender.send(delivery, endpoint, started_at).await;
         let latency = clock.elapsed();
+        let hold = sent.retry_after.map(|asked| asked.min(self.policy.max_retry_after));
+        admitted.leave(Ended::of(&sent.response, hold, latency));
         let seen = Seen {
             response: &sent.response,
             retry_after: sent.retry_after,
@@ -200,14 +212,41 @@ struct Attempted {
     decision: Decision,
 }
 
+impl Attempted {
+    /// Nobody was asked.
+    fn not(reason: String) -> Self {
+        let outcome = Outcome::Cancelled { reason: reason.clone() };
+        Self {
+            started_at: now(),
+            latency: Duration::ZERO,
+            response: Response::NotSent { reason },
+            decision: Decision { outcome, unsubscribe: false },
+        }
+    }
+}
+
 impl Handler for Deliverer {
     async fn handle(&self, consumed: &Consumed, stop: &Stop) -> Result<(), HandlerError> {
         let delivery = wire::delivery::decode(&consumed.record)?;
         if !self.wait(&delivery, consumed, stop).await? {
             return Ok(());
         }
-        let subscription = self.subscription(&delivery).await?;
-        let attempted = self.attempt(&delivery, subscription.as_ref()).await;
+        // Those who wait for their time don't count: they stand in its order.
+        let partition = (consumed.topic, consumed.partition);
+        let bytes = consumed.record.value.len();
+        let inside = self.crowds.enter(partition, delivery.subscription_id, bytes);
+        let attempted = match self.endpoint(&delivery).await? {
+            Err(reason) => Attempted::not(reason),
+            Ok(_) => match self.gates.admit(delivery.subscription_id, &inside, stop).await {
+                Admission::PutOff(wait) => return self.put_off(&delivery, wait).await,
+                Admission::Stopped => return Err(HandlerError::Stopped),
+                // It may have waited long: the endpoint as it is now.
+                Admission::Admitted(admitted) => match self.endpoint(&delivery).await? {
+                    Err(reason) => Attempted::not(reason),
+                    Ok(endpoint) => self.attempt(&delivery, &endpoint, admitted).await,
+                },
+            },
+        };
         // The request was made: it is not made again because Kafka won't take note of it now.
         loop {
             match self.settle(&delivery, &attempted).await {

@@ -1,14 +1,20 @@
 //! The delivery service: signed webhooks, until they arrive or are given up.
 //!
 //! A delivery comes in from `deliveries` or from a retry tier ([`handler`]). If it isn't due
-//! yet, it waits or goes on to another tier ([`wait`], pure). When it is due, the service
-//! signs and sends it ([`send`]) to an address that was vetted ([`triggerline_guard`]), decides what the
-//! answer means ([`decide`], pure), and writes the attempt to `attempts` and whatever is left
-//! to do to a retry tier or to `deliveries.dlq`.
+//! yet, it waits or goes on to another tier ([`wait`], pure). When it is due, it comes to its
+//! endpoint's gate ([`gates`]): how much an endpoint gets at once, and whether it is asked at all,
+//! follows from how it answers ([`gate`], pure). Who would wait there at the cost of others
+//! ([`crowd`], pure) is put off, by way of a retry tier, and so is everyone while the endpoint is
+//! down. Then the service signs ([`request`]) and sends it ([`send`]) to an address that was vetted
+//! ([`connect`]), decides what the answer means ([`decide`], pure), and writes the attempt to
+//! `attempts` and whatever is left to do to a retry tier or to `deliveries.dlq`.
 
 mod config;
 mod connect;
+mod crowd;
 mod decide;
+mod gate;
+mod gates;
 mod handler;
 mod request;
 mod send;
@@ -25,6 +31,8 @@ use triggerline_service::admin::Health;
 use triggerline_store::{ControlStore, Following, FollowingHandle};
 
 pub use config::{DEFAULTS, DeliveryConfig};
+use crowd::Crowds;
+use gates::Gates;
 use handler::Deliverer;
 use send::Sender;
 
@@ -53,21 +61,24 @@ impl App {
         health.check_age("delivery: subscriptions", move || picture.age());
         let producer = Producer::new(kafka, "delivery", config.produce_patience, ROOM)?;
         let sender = Sender::new(config);
-        let deliverer = Deliverer::new(
+        let window = Window { records: config.window_records, bytes: config.window_bytes };
+        let deliverer = Deliverer {
             subscriptions,
             control,
+            crowds: Crowds::new(window),
+            gates: Gates::new(config.endpoint_requests),
             sender,
-            producer.clone(),
-            Topics::new(kafka),
-            config.policy(),
-        );
+            producer: producer.clone(),
+            topics: Topics::new(kafka),
+            policy: config.policy(),
+        };
         let topics = [Topic::Deliveries].into_iter().chain(Tier::ALL.map(Topic::Retry));
         Ok(Self {
             kafka: kafka.clone(),
             consumer: ConsumerConfig {
                 service: "delivery",
                 topics: topics.collect(),
-                window: Window { records: config.window_records, bytes: config.window_bytes },
+                window,
                 drain: config.drain,
             },
             deliverer: Arc::new(deliverer),

@@ -51,6 +51,15 @@ pub(crate) fn tier_for(delay: Duration) -> Tier {
     Tier::ALL.into_iter().rfind(|tier| tier.delay().mul_f64(0.8) <= delay).unwrap_or(Tier::Seconds5)
 }
 
+/// How one is put off that finds its endpoint taken or down: the tier, and the time until it is due.
+///
+/// As long as the tier is, and a fifth more at most, because a tier is first-in-first-out: one that
+/// waited longer than those behind it would hold them up. Shorter than the shortest tier is well.
+pub(crate) fn put_off(wait: Duration, dice: f64) -> (Tier, Duration) {
+    let tier = tier_for(wait);
+    (tier, wait.min(tier.delay()).mul_f64(1.0 + 0.2 * dice))
+}
+
 fn until(at: OffsetDateTime, now: OffsetDateTime) -> Option<Duration> {
     Duration::try_from(at - now).ok().filter(|left| !left.is_zero())
 }
@@ -81,6 +90,24 @@ mod tests {
         ] {
             assert_eq!(tier_for(Duration::from_secs(delay)), tier, "{delay} s");
         }
+    }
+
+    #[test]
+    fn who_is_put_off_waits_as_long_as_a_tier() {
+        for (wait, dice, tier, due) in [
+            (1, 0.0, Tier::Seconds5, 1_000),
+            (1, 1.0, Tier::Seconds5, 1_200),
+            (5, 0.0, Tier::Seconds5, 5_000),
+            (30, 0.5, Tier::Seconds5, 5_500),
+            (60, 1.0, Tier::Minute1, 72_000),
+            (200, 0.0, Tier::Minute1, 60_000),
+            (300, 0.0, Tier::Minutes5, 300_000),
+        ] {
+            let expected = (tier, Duration::from_millis(due));
+            assert_eq!(put_off(Duration::from_secs(wait), dice), expected, "{wait} s, {dice}");
+        }
+        // A little less than a tier is that tier, and not too early: it waits what is asked.
+        assert_eq!(put_off(Duration::from_secs(50), 0.0), (Tier::Minute1, Duration::from_secs(50)));
     }
 
     #[test]

@@ -1,0 +1,39 @@
+//! All services together.
+
+use anyhow::Context as _;
+
+use crate::{Process, World};
+
+/// The four services of a world, each a process.
+pub struct Services {
+    pub gateway: Process,
+    pub matcher: Process,
+    pub delivery: Process,
+    pub storage: Process,
+    /// Of the gateway's HTTP.
+    pub base: String,
+}
+
+impl Services {
+    pub async fn start(world: &World) -> anyhow::Result<Self> {
+        let mut gateway = world.start(&["gateway"])?;
+        let mut matcher = world.start(&["matcher"])?;
+        let mut delivery = world.start(&["delivery"])?;
+        let mut storage = world.start(&["storage"])?;
+        let serving = gateway.logged("serving").await?;
+        matcher.logged("matching").await?;
+        delivery.logged("delivering").await?;
+        storage.logged("storing").await?;
+        let base = format!("http://{}", serving["http"].as_str().context("no address")?);
+        Ok(Self { gateway, matcher, delivery, storage, base })
+    }
+
+    /// SIGTERM to each; all must drain and end well.
+    pub async fn terminate(self) -> anyhow::Result<()> {
+        for process in [self.gateway, self.matcher, self.delivery, self.storage] {
+            let status = process.terminate().await?;
+            anyhow::ensure!(status.success(), "a service ended with {status}");
+        }
+        Ok(())
+    }
+}

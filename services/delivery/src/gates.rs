@@ -1,0 +1,137 @@
+//! The [`Gate`] of each endpoint, and those who wait at it.
+//!
+//! Each process judges endpoints by what it has seen itself. A subscription's deliveries are on one
+//! partition of each topic, so there are few who see the same one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use triggerline_kafka::Stop;
+use triggerline_types::SubscriptionId;
+
+use crate::crowd::Inside;
+use crate::gate::{Ended, Entry, Gate, Pass};
+
+pub(crate) struct Gates {
+    /// Requests at once to one endpoint, at most.
+    most: u32,
+    gates: Mutex<HashMap<SubscriptionId, Arc<Watched>>>,
+}
+
+struct Watched {
+    gate: Mutex<Gate>,
+    /// Told of each place that is free again.
+    free: Notify,
+}
+
+impl Watched {
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What became of one who came to a gate.
+pub(crate) enum Admission {
+    Admitted(Admitted),
+    /// It is put off for so long.
+    PutOff(Duration),
+    Stopped,
+}
+
+/// A place at an endpoint, until it is left.
+pub(crate) struct Admitted {
+    watched: Arc<Watched>,
+    pass: Pass,
+    ended: Ended,
+}
+
+impl Gates {
+    pub(crate) fn new(most: u32) -> Self {
+        Self { most, gates: Mutex::default() }
+    }
+
+    /// Waits at the endpoint's gate, for as long as it doesn't crowd out others.
+    pub(crate) async fn admit(
+        &self,
+        subscription: SubscriptionId,
+        inside: &Inside,
+        stop: &Stop,
+    ) -> Admission {
+        let watched = self.of(subscription);
+        loop {
+            // From before it asks, so that no place that becomes free is missed.
+            let mut free = std::pin::pin!(watched.free.notified());
+            free.as_mut().enable();
+            let crowded = inside.is_crowded();
+            let now = Instant::now();
+            {
+                let mut gate = watched.gate();
+                match gate.enter(crowded, now) {
+                    Entry::Go(pass) => {
+                        drop(gate);
+                        let watched = Arc::clone(&watched);
+                        let ended = Ended::Unknown;
+                        return Admission::Admitted(Admitted { watched, pass, ended });
+                    }
+                    Entry::Closed(wait) => return Admission::PutOff(wait),
+                    Entry::Full if crowded => return Admission::PutOff(gate.put_off(now)),
+                    Entry::Full => {}
+                }
+            }
+            tokio::select! {
+                () = free => {}
+                () = stop.asked() => return Admission::Stopped,
+            }
+        }
+    }
+
+    fn of(&self, subscription: SubscriptionId) -> Arc<Watched> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watched) = gates.get(&subscription) {
+            return Arc::clone(watched);
+        }
+        // Swept when it has doubled since the last time, so that each entry is paid for once.
+        if gates.len() == gates.capacity() {
+            let now = Instant::now();
+            gates.retain(|_, watched| {
+                Arc::strong_count(watched) > 1 || !watched.gate().is_idle(now)
+            });
+        }
+        let gate = Mutex::new(Gate::new(self.most));
+        let watched = Arc::new(Watched { gate, free: Notify::new() });
+        gates.insert(subscription, Arc::clone(&watched));
+        watched
+    }
+}
+
+impl Admitted {
+    /// Leaves the place, and says how the request ended.
+    pub(crate) fn leave(mut self, ended: Ended) {
+        self.ended = ended;
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut gate = self.watched.gate();
+        let was_open = gate.is_open();
+        let now = Instant::now();
+        gate.leave(self.pass, self.ended, now);
+        let (is_open, is_shut) = (gate.is_open(), gate.is_shut(now));
+        drop(gate);
+        if is_open != was_open {
+            let state = if is_open { "open" } else { "closed" };
+            tracing::debug!(state, "an endpoint's breaker");
+        }
+        if is_shut {
+            // They are put off, rather than wait for nothing.
+            self.watched.free.notify_waiters();
+        } else {
+            // It may have grown by one.
+            self.watched.free.notify_one();
+            self.watched.free.notify_one();
+        }
+    }
+}
