@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -188,14 +188,7 @@ async fn gateway(options: &Options) -> anyhow::Result<(Target, World)> {
 /// The reference of P2, with a topic of its own on the same Kafka.
 async fn peer() -> anyhow::Result<(Target, World)> {
     let world = World::on_real_parts(&binary_of_topics()?).await?;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("peer");
-    if !folder.join("node_modules").exists() {
-        println!("installing the peer's packages: npm ci in {}", folder.display());
-        let mut npm = Command::new("npm");
-        npm.args(["ci", "--silent"]).current_dir(&folder);
-        let installed = npm.status().await.context("run npm (Node 20 or later)")?;
-        anyhow::ensure!(installed.success(), "npm ci failed");
-    }
+    let folder = peer_folder().await?;
     let topic = format!("{}events", world.settings["TRIGGERLINE_KAFKA__PREFIX"]);
     let environment = HashMap::from([
         ("KAFKA", world.settings["TRIGGERLINE_KAFKA__BROKERS"].clone()),
@@ -211,6 +204,19 @@ async fn peer() -> anyhow::Result<(Target, World)> {
     Ok((target, world))
 }
 
+/// Where the references in JavaScript are, with their packages.
+pub(crate) async fn peer_folder() -> anyhow::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("peer");
+    if !folder.join("node_modules/bullmq").exists() {
+        println!("installing the peer's packages: npm ci in {}", folder.display());
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--silent"]).current_dir(&folder);
+        let installed = npm.status().await.context("run npm (Node 20 or later)")?;
+        anyhow::ensure!(installed.success(), "npm ci failed");
+    }
+    Ok(folder)
+}
+
 fn binary_of_topics() -> anyhow::Result<String> {
     std::env::var("TRIGGERLINE_BIN").context("TRIGGERLINE_BIN is not set")
 }
@@ -224,7 +230,7 @@ async fn echo_process() -> anyhow::Result<Target> {
 }
 
 /// Starts a server that prints its address on its first line.
-async fn started(mut command: Command) -> anyhow::Result<(SocketAddr, Child)> {
+pub(crate) async fn started(mut command: Command) -> anyhow::Result<(SocketAddr, Child)> {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
     let mut child = child.with_context(|| format!("start {command:?}"))?;
     let out = child.stdout.take().context("its output is not a pipe")?;

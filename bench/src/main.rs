@@ -3,16 +3,19 @@
 //!
 //! The cast: [`load`] sends requests, [`cpu`] asks the kernel what a process used, [`report`]
 //! holds rounds against each other. A benchmark each: [`gateway`] (with a peer, with a bare echo,
-//! at a fixed rate), [`producer`], [`rate`].
+//! at a fixed rate), [`producer`], [`rate`],
+//! [`isolation`], [`sending`].
 #![allow(clippy::print_stdout, reason = "a command-line tool: printing is how it answers")]
 #![allow(clippy::cast_precision_loss, reason = "figures are for people")]
 
 mod cpu;
 mod gateway;
+mod isolation;
 mod load;
 mod producer;
 mod rate;
 mod report;
+mod sending;
 
 use clap::{Parser, Subcommand};
 
@@ -39,9 +42,16 @@ enum Benchmark {
     Producer(producer::Options),
     /// P11: rate checks a second against one Redis script a request, and overshoot with two nodes
     Rate(rate::Options),
+    /// P10: what an endpoint that never answers costs another one
+    Isolation(isolation::Options),
+    /// P9: webhooks a second, against reqwest and against BullMQ + undici
+    Sending(sending::Options),
     /// The reference of `cpu`, as a server
     #[command(hide = true)]
     Echo,
+    /// The endpoint of `sending`, as a server
+    #[command(hide = true)]
+    Receiver,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -51,9 +61,7 @@ fn main() -> anyhow::Result<()> {
         Benchmark::Gateway(_) | Benchmark::Cpu(_) | Benchmark::Open(_) => {
             tokio::runtime::Builder::new_current_thread().enable_all().build()?
         }
-        Benchmark::Producer(_) | Benchmark::Rate(_) | Benchmark::Echo => {
-            tokio::runtime::Runtime::new()?
-        }
+        _ => tokio::runtime::Runtime::new()?,
     };
     runtime.block_on(async {
         match &cli.benchmark {
@@ -62,6 +70,9 @@ fn main() -> anyhow::Result<()> {
             Benchmark::Open(options) => gateway::open(options).await,
             Benchmark::Producer(options) => producer::run(options).await,
             Benchmark::Rate(options) => rate::run(options).await,
+            Benchmark::Isolation(options) => isolation::run(options).await,
+            Benchmark::Sending(options) => sending::run(options).await,
+            Benchmark::Receiver => sending::receiver().await,
             Benchmark::Echo => gateway::echo().await,
         }
     })
