@@ -1,6 +1,7 @@
 //! Delivery as receivers see it, on real Kafka and PostgreSQL.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
+mod days;
 mod isolation;
 
 use std::time::Duration;

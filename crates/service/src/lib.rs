@@ -1,9 +1,10 @@
 //! What every service needs to be a good process: where its settings come from
 //! ([`config`]), how it tells what it does ([`telemetry`]), how it is told to end
-//! ([`signals`]) and how others see whether it is well ([`admin`]) and
+//! ([`signals`]), what time it is ([`clock`]), how others see whether it is well ([`admin`]) and
 //! what it counts (`metrics`).
 
 pub mod admin;
+pub mod clock;
 pub mod config;
 mod metrics;
 pub mod signals;

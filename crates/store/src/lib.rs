@@ -27,9 +27,9 @@ pub use cache::{
     Cache, Claim, Grant, IdempotencyKey, MemoryCache, RedisCache, Release, Reservation, Want,
 };
 pub use control::{
-    Access, AccessChange, AccessChanges, Changes, ControlStore, CustomerChange, KeyCreation,
-    KeyRotation, MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, NewCustomer, NewSubscription,
-    SchemaPut,
+    Access, AccessChange, AccessChanges, Changes, ControlStore, CustomerChange, FORGOTTEN,
+    KeyCreation, KeyRotation, MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, NewCustomer,
+    NewSubscription, SchemaPut,
 };
 pub use error::StoreError;
 pub use event::{Direction, EventStore, InboxQuery, Position, StoredDelivery, StoredEvent};

@@ -22,6 +22,9 @@ pub enum InvalidEventType {
     Character { found: char, at: usize },
 }
 
+/// What the types of events begin with that Triggerline itself publishes.
+pub const OPERATIONAL: &str = "triggerline.";
+
 impl EventType {
     pub fn parse(text: impl Into<String>) -> Result<Self, InvalidEventType> {
         let text = text.into();
@@ -31,6 +34,11 @@ impl EventType {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether only Triggerline itself may publish it.
+    pub fn is_operational(&self) -> bool {
+        self.0.starts_with(OPERATIONAL)
     }
 }
 

@@ -9,7 +9,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::millis;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -89,6 +92,14 @@ id!(
 made!(CustomerId, EventId, SubscriptionId, ApiKeyId, AuditId);
 
 impl EventId {
+    /// The id of an event of Triggerline's own, as of `at`: the same one each time that it is told.
+    pub fn told(of: Uuid, name: &[u8], at: OffsetDateTime) -> Self {
+        let hash = Uuid::new_v5(&of, name);
+        let random = hash.as_bytes().first_chunk().unwrap_or(&[0; 10]);
+        let millis = u64::try_from(millis(at)).unwrap_or_default();
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, random).into_uuid())
+    }
+
     /// The id of the `index`th event of a batch whose first event has this id: the same one
     /// each time, and in the batch's order. (What is counted up is the random tail of the
     /// UUID, 62 bits; its version and variant bits stay.)

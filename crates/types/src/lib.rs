@@ -28,7 +28,7 @@ pub use audit::{Actor, AuditEntry};
 pub use customer::{ApiKey, Customer, InvalidName, Scope, check_name};
 pub use delivery::{Attempt, Delivery, Fact, Matched, Outcome, Owed, Response};
 pub use event::Event;
-pub use event_type::{EventType, EventTypePattern, InvalidEventType};
+pub use event_type::{EventType, EventTypePattern, InvalidEventType, OPERATIONAL};
 pub use id::{ApiKeyId, AuditId, CustomerId, DeliveryId, EventId, SubscriptionId};
 pub use instant::{
     InvalidInstant, check_instant, format_instant, millis, parse_instant, truncate_to_millis,

@@ -1,5 +1,6 @@
 use time::OffsetDateTime;
 
+use crate::event_type::OPERATIONAL;
 use crate::{CustomerId, EventType, EventTypePattern, Secret, SubscriptionId};
 
 /// "When an event like this arrives, start workflow W."
@@ -22,8 +23,13 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Whether an event of this type is for it, as far as the type tells.
+    /// Whether an event of this type is for it, as far as the type tells. Those about
+    /// Triggerline itself are only for who names them.
     pub fn covers(&self, event_type: &EventType) -> bool {
+        if event_type.is_operational() {
+            let named = |pattern: &&EventTypePattern| pattern.as_str().starts_with(OPERATIONAL);
+            return self.event_types.iter().filter(named).any(|one| one.matches(event_type));
+        }
         self.event_types.is_empty()
             || self.event_types.iter().any(|pattern| pattern.matches(event_type))
     }
@@ -41,8 +47,13 @@ pub enum SubscriptionState {
     Active,
     /// Its owner stopped it for now: it matches nothing until resumed.
     Paused,
-    /// The receiver asked for no more (410), or its endpoint was given up.
+    /// The receiver asked for no more (410).
     Unsubscribed {
+        reason: String,
+    },
+    /// Its endpoint was given up: it matches nothing until resumed, and what it was owed is
+    /// dead-lettered.
+    Disabled {
         reason: String,
     },
     /// Deleted by its owner. The row stays, so that a delivery still under way can be
@@ -56,7 +67,16 @@ impl SubscriptionState {
             Self::Active => "active",
             Self::Paused => "paused",
             Self::Unsubscribed { .. } => "unsubscribed",
+            Self::Disabled { .. } => "disabled",
             Self::Deleted => "deleted",
+        }
+    }
+
+    /// Why it is as it is, where that was not its owner's will.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Unsubscribed { reason } | Self::Disabled { reason } => Some(reason),
+            Self::Active | Self::Paused | Self::Deleted => None,
         }
     }
 }

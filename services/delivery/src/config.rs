@@ -1,7 +1,9 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 use triggerline_guard::Reach;
+use triggerline_service::clock::Clock;
 use triggerline_service::config::{ConfigError, duration};
 
 use crate::decide::Policy;
@@ -25,6 +27,9 @@ pub struct DeliveryConfig {
     #[serde(deserialize_with = "duration::deserialize")]
     pub refresh: Duration,
     pub endpoint_requests: u32,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub disable_after: Duration,
+    pub clock_file: PathBuf,
     pub window_records: usize,
     pub window_bytes: usize,
     #[serde(deserialize_with = "duration::deserialize")]
@@ -46,6 +51,13 @@ impl DeliveryConfig {
             return Err(ConfigError::key("delivery.max_attempts", "is at least 1"));
         }
         Ok(())
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        match &self.clock_file {
+            file if file.as_os_str().is_empty() => Clock::system(),
+            file => Clock::following(file.clone()),
+        }
     }
 
     pub fn reach(&self) -> Reach {

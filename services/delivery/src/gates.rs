@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use triggerline_kafka::Stop;
+use triggerline_service::clock::Clock;
 use triggerline_types::SubscriptionId;
 
 use crate::crowd::Inside;
@@ -17,7 +18,8 @@ use crate::gate::{Ended, Entry, Gate, Pass};
 pub(crate) struct Gates {
     /// Requests at once to one endpoint, at most.
     most: u32,
-    gates: Mutex<HashMap<SubscriptionId, Arc<Watched>>>,
+    clock: Clock,
+    watched: Mutex<HashMap<SubscriptionId, Arc<Watched>>>,
 }
 
 struct Watched {
@@ -43,13 +45,14 @@ pub(crate) enum Admission {
 /// A place at an endpoint, until it is left.
 pub(crate) struct Admitted {
     watched: Arc<Watched>,
+    clock: Clock,
     pass: Pass,
     ended: Ended,
 }
 
 impl Gates {
-    pub(crate) fn new(most: u32) -> Self {
-        Self { most, gates: Mutex::default() }
+    pub(crate) fn new(most: u32, clock: Clock) -> Self {
+        Self { most, clock, watched: Mutex::default() }
     }
 
     /// Waits at the endpoint's gate, for as long as it doesn't crowd out others.
@@ -65,7 +68,7 @@ impl Gates {
             let mut free = std::pin::pin!(watched.free.notified());
             free.as_mut().enable();
             let crowded = inside.is_crowded();
-            let now = Instant::now();
+            let now = self.clock.instant();
             {
                 let mut gate = watched.gate();
                 match gate.enter(crowded, now) {
@@ -73,7 +76,8 @@ impl Gates {
                         drop(gate);
                         let watched = Arc::clone(&watched);
                         let ended = Ended::Unknown;
-                        return Admission::Admitted(Admitted { watched, pass, ended });
+                        let clock = self.clock.clone();
+                        return Admission::Admitted(Admitted { watched, clock, pass, ended });
                     }
                     Entry::Closed(wait) => return Admission::PutOff(wait),
                     Entry::Full if crowded => return Admission::PutOff(gate.put_off(now)),
@@ -88,13 +92,13 @@ impl Gates {
     }
 
     fn of(&self, subscription: SubscriptionId) -> Arc<Watched> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watched) = gates.get(&subscription) {
             return Arc::clone(watched);
         }
         // Swept when it has doubled since the last time, so that each entry is paid for once.
         if gates.len() == gates.capacity() {
-            let now = Instant::now();
+            let now = self.clock.instant();
             gates.retain(|_, watched| {
                 Arc::strong_count(watched) > 1 || !watched.gate().is_idle(now)
             });
@@ -115,9 +119,9 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
+        let now = self.clock.instant();
         let mut gate = self.watched.gate();
         let was_open = gate.is_open();
-        let now = Instant::now();
         gate.leave(self.pass, self.ended, now);
         let (is_open, is_shut) = (gate.is_open(), gate.is_shut(now));
         drop(gate);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 use time::OffsetDateTime;
 use triggerline_kafka::{Consumed, Handler, HandlerError, Producer, Stop, Topic, Topics};
+use triggerline_service::clock::Clock;
 use triggerline_store::{ControlStore, Following};
 use triggerline_types::{
     Actor, Attempt, Delivery, Endpoint, Outcome, Response, Subscription, SubscriptionState,
@@ -17,6 +18,7 @@ use crate::crowd::Crowds;
 use crate::decide::{Decision, Policy, Seen, decide};
 use crate::gate::Ended;
 use crate::gates::{Admission, Admitted, Gates};
+use crate::health::Watch;
 use crate::send::{self, Sender};
 use crate::wait::{Step, Waiting, next, put_off, tier_for};
 
@@ -29,9 +31,15 @@ pub(crate) struct Deliverer {
     pub(crate) producer: Producer,
     pub(crate) topics: Topics,
     pub(crate) policy: Policy,
+    pub(crate) watch: Watch,
+    pub(crate) clock: Clock,
 }
 
 impl Deliverer {
+    fn now(&self) -> OffsetDateTime {
+        truncate_to_millis(self.clock.now())
+    }
+
     /// Passes the time until the delivery is due; `false` if it went on to another tier.
     async fn wait(
         &self,
@@ -39,8 +47,10 @@ impl Deliverer {
         consumed: &Consumed,
         stop: &Stop,
     ) -> Result<bool, HandlerError> {
+        let now = || self.now();
+        let appended = |at| self.clock.of(at);
         let tier = match consumed.topic {
-            Topic::Retry(tier) => Some((tier, consumed.appended_at.unwrap_or_else(now))),
+            Topic::Retry(tier) => Some((tier, consumed.appended_at.map_or_else(now, appended))),
             _ => None,
         };
         let waiting = Waiting { not_before: delivery.not_before, tier };
@@ -48,7 +58,7 @@ impl Deliverer {
             match next(waiting, now()) {
                 Step::Go => return Ok(true),
                 Step::Wait(time) => tokio::select! {
-                    () = tokio::time::sleep(time) => {}
+                    () = self.clock.sleep(time) => {}
                     () = stop.asked() => return Err(HandlerError::Stopped),
                 },
                 Step::Hop(tier) => {
@@ -81,12 +91,12 @@ impl Deliverer {
         Ok(entry.map(|entry| entry.subscription.clone()).filter(ours))
     }
 
-    /// The subscription's endpoint, if it is still owed something; else why not.
+    /// The subscription's endpoint, if it is still owed something; else what becomes of it.
     async fn endpoint(
         &self,
         delivery: &Delivery,
-    ) -> Result<Result<Endpoint, String>, HandlerError> {
-        let ended = |why: &str| Ok(Err(why.to_owned()));
+    ) -> Result<Result<Endpoint, Outcome>, HandlerError> {
+        let ended = |why: &str| Ok(Err(Outcome::Cancelled { reason: why.to_owned() }));
         let Some(subscription) = self.subscription(delivery).await? else {
             return ended("there is no such subscription");
         };
@@ -94,6 +104,10 @@ impl Deliverer {
             SubscriptionState::Deleted => ended("the subscription was deleted"),
             SubscriptionState::Unsubscribed { reason } => {
                 ended(&format!("the subscription ended: {reason}"))
+            }
+            SubscriptionState::Disabled { reason } => {
+                let reason = format!("the endpoint was disabled: {reason}");
+                Ok(Err(Outcome::DeadLettered { reason }))
             }
             // What was matched before a pause is still owed.
             SubscriptionState::Active | SubscriptionState::Paused => Ok(Ok(subscription.endpoint)),
@@ -104,7 +118,7 @@ impl Deliverer {
     async fn put_off(&self, delivery: &Delivery, wait: Duration) -> Result<(), HandlerError> {
         let (tier, wait) = put_off(wait, rand::rng().random_range(0.0..1.0));
         let topic = self.topics.name(Topic::Retry(tier));
-        let later = Delivery { not_before: Some(now() + wait), ..delivery.clone() };
+        let later = Delivery { not_before: Some(self.now() + wait), ..delivery.clone() };
         self.producer.send(&topic, &wire::delivery::encode(&later)).await?;
         Ok(())
     }
@@ -116,19 +130,23 @@ impl Deliverer {
         endpoint: &Endpoint,
         admitted: Admitted,
     ) -> Attempted {
-        let (started_at, clock) = (now(), Instant::now());
+        let (started_at, begun) = (self.now(), Instant::now());
         let sent = self.sender.send(delivery, endpoint, started_at).await;
-        let latency = clock.elapsed();
+        let latency = begun.elapsed();
         let hold = sent.retry_after.map(|asked| asked.min(self.policy.max_retry_after));
         admitted.leave(Ended::of(&sent.response, hold, latency));
         let seen = Seen {
             response: &sent.response,
             retry_after: sent.retry_after,
             attempt: delivery.attempt,
-            now: now(),
+            now: self.now(),
             dice: rand::rng().random_range(0.0..1.0),
         };
         let decision = decide(&seen, &self.policy);
+        if !matches!(sent.response, Response::NotSent { .. }) {
+            let took_it = decision.outcome == Outcome::Delivered;
+            self.watch.tell(delivery.subscription_id, took_it, started_at);
+        }
         Attempted { started_at, latency, response: sent.response, decision }
     }
 
@@ -166,7 +184,7 @@ impl Deliverer {
             self.producer.send(&topic, &wire::fact::encode_attempt(&attempt)).await
         };
         let rest = async {
-            match rest(delivery, &decision.outcome) {
+            match rest(delivery, &decision.outcome, self.now()) {
                 Some((topic, record)) => {
                     self.producer.send(&self.topics.name(topic), &record).await.map(drop)
                 }
@@ -179,11 +197,15 @@ impl Deliverer {
 }
 
 /// What an outcome leaves to do, and where that is kept.
-fn rest(delivery: &Delivery, outcome: &Outcome) -> Option<(Topic, wire::Record)> {
+fn rest(
+    delivery: &Delivery,
+    outcome: &Outcome,
+    now: OffsetDateTime,
+) -> Option<(Topic, wire::Record)> {
     match outcome {
         Outcome::Delivered | Outcome::Cancelled { .. } => None,
         Outcome::Retry { at } => {
-            let tier = tier_for(Duration::try_from(*at - now()).unwrap_or_default());
+            let tier = tier_for(Duration::try_from(*at - now).unwrap_or_default());
             let next = Delivery {
                 attempt: delivery.attempt + 1,
                 not_before: Some(*at),
@@ -194,7 +216,7 @@ fn rest(delivery: &Delivery, outcome: &Outcome) -> Option<(Topic, wire::Record)>
         // Redriven as it is, it starts over.
         Outcome::DeadLettered { reason } => {
             let dead = Delivery { attempt: 1, not_before: None, ..delivery.clone() };
-            let record = wire::delivery::encode_dead_letter(&dead, reason, now());
+            let record = wire::delivery::encode_dead_letter(&dead, reason, now);
             Some((Topic::DeliveriesDlq, record))
         }
     }
@@ -214,10 +236,13 @@ struct Attempted {
 
 impl Attempted {
     /// Nobody was asked.
-    fn not(reason: String) -> Self {
-        let outcome = Outcome::Cancelled { reason: reason.clone() };
+    fn not(outcome: Outcome, now: OffsetDateTime) -> Self {
+        let reason = match &outcome {
+            Outcome::Cancelled { reason } | Outcome::DeadLettered { reason } => reason.clone(),
+            Outcome::Delivered | Outcome::Retry { .. } => String::new(),
+        };
         Self {
-            started_at: now(),
+            started_at: now,
             latency: Duration::ZERO,
             response: Response::NotSent { reason },
             decision: Decision { outcome, unsubscribe: false },
@@ -236,13 +261,13 @@ impl Handler for Deliverer {
         let bytes = consumed.record.value.len();
         let inside = self.crowds.enter(partition, delivery.subscription_id, bytes);
         let attempted = match self.endpoint(&delivery).await? {
-            Err(reason) => Attempted::not(reason),
+            Err(outcome) => Attempted::not(outcome, self.now()),
             Ok(_) => match self.gates.admit(delivery.subscription_id, &inside, stop).await {
                 Admission::PutOff(wait) => return self.put_off(&delivery, wait).await,
                 Admission::Stopped => return Err(HandlerError::Stopped),
                 // It may have waited long: the endpoint as it is now.
                 Admission::Admitted(admitted) => match self.endpoint(&delivery).await? {
-                    Err(reason) => Attempted::not(reason),
+                    Err(outcome) => Attempted::not(outcome, self.now()),
                     Ok(endpoint) => self.attempt(&delivery, &endpoint, admitted).await,
                 },
             },
@@ -261,8 +286,4 @@ impl Handler for Deliverer {
             }
         }
     }
-}
-
-fn now() -> OffsetDateTime {
-    truncate_to_millis(OffsetDateTime::now_utc())
 }

@@ -7,7 +7,8 @@
 //! ([`crowd`], pure) is put off, by way of a retry tier, and so is everyone while the endpoint is
 //! down. Then the service signs ([`request`]) and sends it ([`send`]) to an address that was vetted
 //! ([`connect`]), decides what the answer means ([`decide`], pure), and writes the attempt to
-//! `attempts` and whatever is left to do to a retry tier or to `deliveries.dlq`.
+//! `attempts` and whatever is left to do to a retry tier or to `deliveries.dlq`. An endpoint that
+//! does nothing but fail for days is given up ([`health`]).
 
 mod config;
 mod connect;
@@ -16,6 +17,7 @@ mod decide;
 mod gate;
 mod gates;
 mod handler;
+mod health;
 mod request;
 mod send;
 mod wait;
@@ -34,6 +36,7 @@ pub use config::{DEFAULTS, DeliveryConfig};
 use crowd::Crowds;
 use gates::Gates;
 use handler::Deliverer;
+use health::Watchman;
 use send::Sender;
 
 pub struct App {
@@ -62,15 +65,27 @@ impl App {
         let producer = Producer::new(kafka, "delivery", config.produce_patience, ROOM)?;
         let sender = Sender::new(config);
         let window = Window { records: config.window_records, bytes: config.window_bytes };
+        let clock = config.clock();
+        let topics = Topics::new(kafka);
+        let watchman = Watchman {
+            control: Arc::clone(&control),
+            subscriptions: Arc::clone(&subscriptions),
+            producer: producer.clone(),
+            topics: topics.clone(),
+            clock: clock.clone(),
+            patience: config.disable_after,
+        };
         let deliverer = Deliverer {
             subscriptions,
             control,
+            watch: watchman.start(),
             crowds: Crowds::new(window),
-            gates: Gates::new(config.endpoint_requests),
+            gates: Gates::new(config.endpoint_requests, clock.clone()),
             sender,
             producer: producer.clone(),
-            topics: Topics::new(kafka),
+            topics,
             policy: config.policy(),
+            clock,
         };
         let topics = [Topic::Deliveries].into_iter().chain(Tier::ALL.map(Topic::Retry));
         Ok(Self {

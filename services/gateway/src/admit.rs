@@ -13,7 +13,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-use triggerline_types::{CustomerId, Event, EventId, EventType, millis, parse_instant};
+use triggerline_types::{
+    CustomerId, Event, EventId, EventType, OPERATIONAL, millis, parse_instant,
+};
 
 use crate::json::{self, Object};
 use crate::problem::{Kind, Problem};
@@ -83,8 +85,8 @@ impl Draft {
     /// Places are those of our own envelope; what calls them otherwise ([`crate::cloud_events`])
     /// looks first.
     pub(crate) fn admit(self) -> Result<Admitted, Problem> {
-        let event_type = EventType::parse(self.event_type)
-            .map_err(|error| Problem::field("/event_type", format!("is invalid: {error}")))?;
+        let event_type =
+            event_type(self.event_type).map_err(|told| Problem::field("/event_type", told))?;
         let source = self.source.unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
         check_text("/source", &source)?;
         if let Some(subject) = &self.subject {
@@ -176,6 +178,17 @@ impl Admitted {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text);
         }
+    }
+}
+
+/// The type of an event that a customer may publish; else what is wrong with it.
+pub(crate) fn event_type(text: String) -> Result<EventType, String> {
+    match EventType::parse(text) {
+        Ok(found) if found.is_operational() => {
+            Err(format!("is invalid: {OPERATIONAL}* is what Triggerline itself publishes"))
+        }
+        Ok(found) => Ok(found),
+        Err(error) => Err(format!("is invalid: {error}")),
     }
 }
 

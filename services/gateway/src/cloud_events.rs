@@ -27,9 +27,8 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
-use triggerline_types::EventType;
 
-use crate::admit::{Draft, fault_of_depth, fault_of_text, read_instant};
+use crate::admit::{self, Draft, fault_of_depth, fault_of_text, read_instant};
 use crate::json;
 use crate::problem::{Kind, Problem, cut};
 
@@ -244,8 +243,7 @@ impl Attributes {
             fault("source", format!("is not a URI-reference (RFC 3986 §4.1): {error}"))
         })?;
         let event_type = required("type", self.kind)?;
-        EventType::parse(event_type.as_str())
-            .map_err(|error| fault("type", format!("is invalid: {error}")))?;
+        admit::event_type(event_type.clone()).map_err(|told| fault("type", told))?;
         if let Some(text) = self.extensions.get(DATASCHEMA) {
             Uri::parse(text.as_str()).map_err(|error| {
                 fault(DATASCHEMA, format!("is not an absolute URI (RFC 3986 §3): {error}"))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use time::OffsetDateTime;
 use triggerline_types::{
     Actor, ApiKeyId, Customer, CustomerId, Endpoint, EventType, EventTypePattern, Revision,
     SchemaMode, Secret, SubscriptionId, SubscriptionState,
@@ -30,6 +31,7 @@ pub async fn control_store(store: Arc<dyn ControlStore>) {
     a_customer_changes_as_far_as_it_was_asked(&*store).await;
     a_subscription_is_kept_as_it_was_given(&*store).await;
     a_change_of_state_takes_a_new_revision(&*store).await;
+    a_streak_of_failures_ends_with_a_success_a_change_or_a_long_silence(&*store).await;
     another_customers_subscription_is_not_there(&*store).await;
     keys::judge(&store).await;
     access::judge(&*store).await;
@@ -160,6 +162,38 @@ async fn a_change_of_state_takes_a_new_revision(store: &dyn ControlStore) {
     assert_eq!(changes.subscriptions, [deleted], "whoever follows learns that it was deleted");
     let changes = store.changes_since(changes.revision, 10).await.unwrap();
     assert_eq!((changes.subscriptions.len(), changes.revision), (0, changes.revision));
+}
+
+async fn a_streak_of_failures_ends_with_a_success_a_change_or_a_long_silence(
+    store: &dyn ControlStore,
+) {
+    let customer = customer(store, "failing").await;
+    let id = store.create_subscription(new_subscription(customer.id), BY).await.unwrap().id;
+    let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+    let at = |hours: i64| start + time::Duration::hours(hours);
+    let failed = async |hours| store.endpoint_failed(id, at(hours)).await.unwrap();
+    let is_failing = async || store.failing_endpoints().await.unwrap().contains(&id);
+    assert!(!is_failing().await);
+    for hours in [0, 1, 40, 80] {
+        assert_eq!(failed(hours).await, at(0), "after {hours} h");
+    }
+    assert_eq!(failed(-1).await, at(-1), "told late");
+    assert!(is_failing().await);
+    assert_eq!(failed(129).await, at(129), "nothing was known for 49 hours");
+    store.endpoint_recovered(id).await.unwrap();
+    store.endpoint_recovered(id).await.unwrap();
+    assert!(!is_failing().await);
+    assert_eq!(failed(130).await, at(130));
+    let set = async |state| {
+        store.set_subscription_state(customer.id, id, state, BY).await.unwrap().unwrap()
+    };
+    let reason = "nothing but failure for 5 days".to_owned();
+    let disabled = set(SubscriptionState::Disabled { reason }).await;
+    assert_eq!(disabled.state.reason(), Some("nothing but failure for 5 days"));
+    assert_eq!(store.subscription(customer.id, id).await.unwrap(), Some(disabled));
+    assert!(!is_failing().await, "it is judged anew");
+    set(SubscriptionState::Active).await;
+    assert_eq!(failed(131).await, at(131));
 }
 
 async fn another_customers_subscription_is_not_there(store: &dyn ControlStore) {

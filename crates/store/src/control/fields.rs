@@ -29,13 +29,6 @@ pub(crate) fn endpoint(url: String, secret: Vec<u8>) -> Result<Endpoint, String>
     Ok(Endpoint { url, secret })
 }
 
-pub(crate) fn reason(state: &SubscriptionState) -> Option<String> {
-    match state {
-        SubscriptionState::Unsubscribed { reason } => Some(reason.clone()),
-        _ => None,
-    }
-}
-
 pub(crate) fn state(name: &str, reason: Option<String>) -> Result<SubscriptionState, String> {
     match name {
         "active" => Ok(SubscriptionState::Active),
@@ -43,6 +36,7 @@ pub(crate) fn state(name: &str, reason: Option<String>) -> Result<SubscriptionSt
         "unsubscribed" => {
             Ok(SubscriptionState::Unsubscribed { reason: reason.unwrap_or_default() })
         }
+        "disabled" => Ok(SubscriptionState::Disabled { reason: reason.unwrap_or_default() }),
         "deleted" => Ok(SubscriptionState::Deleted),
         other => Err(format!("the state {other:?}")),
     }

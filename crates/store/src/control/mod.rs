@@ -8,6 +8,8 @@ mod asked;
 pub(crate) mod fields;
 pub(crate) mod trail;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -23,6 +25,9 @@ pub use asked::{
     MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, NewCustomer, NewSubscription, SchemaPut,
 };
 pub(crate) use asked::{has_room, rotated_expiry};
+
+/// After so long without a failure nobody knows that an endpoint still fails.
+pub const FORGOTTEN: Duration = Duration::from_hours(48);
 
 /// What people set up.
 ///
@@ -185,6 +190,21 @@ pub trait ControlStore: Send + Sync + 'static {
         state: SubscriptionState,
         by: Actor,
     ) -> Result<Option<Subscription>, StoreError>;
+
+    /// Notes that a subscription's endpoint failed at `at`, and returns since when it has done
+    /// nothing else, as far as was noted: since the first failure after it recovered, after its
+    /// subscription changed its state, or after [`FORGOTTEN`] without any.
+    async fn endpoint_failed(
+        &self,
+        id: SubscriptionId,
+        at: OffsetDateTime,
+    ) -> Result<OffsetDateTime, StoreError>;
+
+    /// Notes that a subscription's endpoint took a delivery.
+    async fn endpoint_recovered(&self, id: SubscriptionId) -> Result<(), StoreError>;
+
+    /// Of all customers, those whose endpoints have failed and not been noted to recover.
+    async fn failing_endpoints(&self) -> Result<Vec<SubscriptionId>, StoreError>;
 
     /// Up to `limit` subscriptions of all customers, deleted ones included, whose last
     /// change is newer than `after`, in the order of their revisions.

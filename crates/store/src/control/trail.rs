@@ -20,6 +20,7 @@ pub(crate) fn subscription_set(state: &SubscriptionState) -> &'static str {
         SubscriptionState::Active => "subscription.resumed",
         SubscriptionState::Paused => "subscription.paused",
         SubscriptionState::Unsubscribed { .. } => "subscription.unsubscribed",
+        SubscriptionState::Disabled { .. } => "subscription.disabled",
         SubscriptionState::Deleted => "subscription.deleted",
     }
 }

@@ -12,6 +12,7 @@
 mod audit;
 mod customers;
 mod exchange;
+mod failing;
 mod keys;
 mod listen;
 mod schemas;
@@ -250,6 +251,22 @@ impl ControlStore for PostgresControl {
         by: Actor,
     ) -> Result<Option<Subscription>, StoreError> {
         subscriptions::set_state(self, customer, id, state, by).await
+    }
+
+    async fn endpoint_failed(
+        &self,
+        id: SubscriptionId,
+        at: OffsetDateTime,
+    ) -> Result<OffsetDateTime, StoreError> {
+        failing::failed(self, id, at).await
+    }
+
+    async fn endpoint_recovered(&self, id: SubscriptionId) -> Result<(), StoreError> {
+        failing::recovered(self, id).await
+    }
+
+    async fn failing_endpoints(&self) -> Result<Vec<SubscriptionId>, StoreError> {
+        failing::all(self).await
     }
 
     async fn changes_since(&self, after: Revision, limit: usize) -> Result<Changes, StoreError> {

@@ -6,7 +6,7 @@ use triggerline_types::{
 };
 
 use super::exchange::Fault;
-use super::{PostgresControl, audit, next_revision, now};
+use super::{PostgresControl, audit, failing, next_revision, now};
 use crate::control::{Changes, NewSubscription, fields, trail};
 use crate::error::StoreError;
 
@@ -39,7 +39,7 @@ pub(super) async fn create(
                         &made.endpoint.url,
                         &made.endpoint.secret.as_bytes(),
                         &made.state.as_str(),
-                        &fields::reason(&made.state),
+                        &made.state.reason(),
                         &made.revision.0,
                         &made.created_at,
                         &made.updated_at,
@@ -114,12 +114,14 @@ pub(super) async fn set_state(
                     &[
                         id.as_uuid(),
                         &changed.state.as_str(),
-                        &fields::reason(&changed.state),
+                        &changed.state.reason(),
                         &changed.revision.0,
                         &changed.updated_at,
                     ],
                 )
                 .await?;
+            // Its endpoint is judged anew.
+            failing::forget(transaction, id).await?;
             let action = trail::subscription_set(&changed.state);
             let entry = trail::entry(customer, by, action, id, changed.updated_at);
             audit::record(transaction, entry).await?;

@@ -277,10 +277,7 @@ impl SubscriptionView {
             selector: SelectorView { jsonpath: subscription.jsonpath.clone() },
             delivery: DeliveryView { url: subscription.endpoint.url.clone() },
             state: subscription.state.as_str(),
-            reason: match &subscription.state {
-                SubscriptionState::Unsubscribed { reason } => Some(reason.clone()),
-                _ => None,
-            },
+            reason: subscription.state.reason().map(str::to_owned),
             secret: None,
             created_at: format_instant(subscription.created_at),
             updated_at: format_instant(subscription.updated_at),

@@ -6,6 +6,7 @@
 
 mod audit;
 mod customers;
+mod failing;
 mod keys;
 mod schemas;
 mod subscriptions;
@@ -28,7 +29,11 @@ use crate::control::{
 };
 use crate::error::StoreError;
 
-const MIGRATIONS: &[&str] = &[include_str!("../control.sql"), include_str!("../control_2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../control.sql"),
+    include_str!("../control_2.sql"),
+    include_str!("../control_3.sql"),
+];
 
 pub struct SqliteControl {
     lite: Lite,
@@ -241,6 +246,22 @@ impl ControlStore for SqliteControl {
         by: Actor,
     ) -> Result<Option<Subscription>, StoreError> {
         subscriptions::set_state(self, customer, id, state, by).await
+    }
+
+    async fn endpoint_failed(
+        &self,
+        id: SubscriptionId,
+        at: OffsetDateTime,
+    ) -> Result<OffsetDateTime, StoreError> {
+        failing::failed(self, id, at).await
+    }
+
+    async fn endpoint_recovered(&self, id: SubscriptionId) -> Result<(), StoreError> {
+        failing::recovered(self, id).await
+    }
+
+    async fn failing_endpoints(&self) -> Result<Vec<SubscriptionId>, StoreError> {
+        failing::all(self).await
     }
 
     async fn changes_since(&self, after: Revision, limit: usize) -> Result<Changes, StoreError> {

@@ -6,7 +6,7 @@ use triggerline_types::{
 };
 
 use super::super::{Fault, column};
-use super::{SqliteControl, audit, blob, collect, next_revision, now, rows};
+use super::{SqliteControl, audit, blob, collect, failing, next_revision, now, rows};
 use crate::control::{Changes, NewSubscription, fields, trail};
 use crate::error::StoreError;
 
@@ -35,7 +35,7 @@ pub(super) async fn create(
                 made.endpoint.url.clone(),
                 made.endpoint.secret.as_bytes().to_vec(),
                 made.state.as_str(),
-                fields::reason(&made.state),
+                made.state.reason(),
                 made.revision.0,
                 millis(made.created_at),
                 millis(made.updated_at)
@@ -100,11 +100,13 @@ pub(super) async fn set_state(
             let values = params![
                 blob(id.as_uuid()),
                 changed.state.as_str(),
-                fields::reason(&changed.state),
+                changed.state.reason(),
                 changed.revision.0,
                 millis(changed.updated_at)
             ];
             connection.execute(update, values).await?;
+            // Its endpoint is judged anew.
+            failing::forget(connection, id).await?;
             let action = trail::subscription_set(&changed.state);
             let entry = trail::entry(customer, by, action, id, changed.updated_at);
             audit::record(connection, entry).await?;
