@@ -175,6 +175,7 @@ async fn ours(options: &Options) -> anyhow::Result<Figures> {
             event,
             attempt: 1,
             not_before: None,
+            replay_id: None,
         };
         let record = wire::delivery::encode(&delivery);
         let (producer, topic) = (&producer, &topic);

@@ -46,6 +46,56 @@ pub trait EventStore: Send + Sync + 'static {
         customer: CustomerId,
         query: &InboxQuery,
     ) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// One page of the customer's deliveries that were given up, ordered by `(at, delivery id)`;
+    /// paged as the inbox is. One whose event has not come yet is not among them.
+    async fn dead_letters(
+        &self,
+        customer: CustomerId,
+        query: &DeadLetterQuery,
+    ) -> Result<Vec<DeadLetter>, StoreError>;
+}
+
+/// A delivery that was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub event_id: EventId,
+    pub event_type: EventType,
+    pub received_at: OffsetDateTime,
+    /// When its last attempt began.
+    pub at: OffsetDateTime,
+    pub delivery: StoredDelivery,
+}
+
+/// Which dead letters, in which order. All filters that are given must hold.
+#[derive(Clone, Debug)]
+pub struct DeadLetterQuery {
+    pub direction: Direction,
+    pub subscription_id: Option<SubscriptionId>,
+    pub delivery_id: Option<DeliveryId>,
+    pub event_type: Option<EventType>,
+    /// Given up at this instant or later.
+    pub from: Option<OffsetDateTime>,
+    /// Given up before this instant.
+    pub to: Option<OffsetDateTime>,
+    /// Only what comes after this place, in the query's direction.
+    pub after: Option<(OffsetDateTime, DeliveryId)>,
+    pub limit: usize,
+}
+
+impl Default for DeadLetterQuery {
+    fn default() -> Self {
+        Self {
+            direction: Direction::NewestFirst,
+            subscription_id: None,
+            delivery_id: None,
+            event_type: None,
+            from: None,
+            to: None,
+            after: None,
+            limit: 50,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

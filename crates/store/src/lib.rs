@@ -26,13 +26,17 @@ mod url;
 pub use cache::{
     Cache, Claim, Grant, IdempotencyKey, MemoryCache, RedisCache, Release, Reservation, Want,
 };
+pub use control::replays::{MAX_RUNNING_REPLAYS, NewReplay, ReplayStore};
 pub use control::{
     Access, AccessChange, AccessChanges, Changes, ControlStore, CustomerChange, FORGOTTEN,
     KeyCreation, KeyRotation, MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, NewCustomer,
     NewSubscription, SchemaPut,
 };
 pub use error::StoreError;
-pub use event::{Direction, EventStore, InboxQuery, Position, StoredDelivery, StoredEvent};
+pub use event::{
+    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Position, StoredDelivery,
+    StoredEvent,
+};
 pub use following::{Following, FollowingHandle};
 pub use postgres::PostgresControl;
 pub use sqlite::{SqliteControl, SqliteEvents};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::{CustomerId, DeliveryId, Event, EventId, Revision, SubscriptionId};
+use crate::{CustomerId, DeliveryId, Event, EventId, ReplayId, Revision, SubscriptionId};
 
 /// One event owed to one subscription, and the attempt at it that is due next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +19,12 @@ pub struct Delivery {
     pub attempt: u32,
     /// When it is due. `None`: now.
     pub not_before: Option<OffsetDateTime>,
+    /// What sends it again.
+    pub replay_id: Option<ReplayId>,
 }
 
-/// One HTTP request made for a delivery, and how it ended.
+/// One HTTP request made for a delivery, and how it ended. Number 0 made none: it says that a
+/// replay handed the delivery over again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     pub delivery_id: DeliveryId,
@@ -33,6 +36,24 @@ pub struct Attempt {
     pub latency: Duration,
     pub response: Response,
     pub outcome: Outcome,
+}
+
+impl Attempt {
+    /// That a delivery was handed over again.
+    pub fn replayed(delivery: &Delivery, at: OffsetDateTime) -> Self {
+        let replay = delivery.replay_id.map(|id| id.to_string()).unwrap_or_default();
+        Self {
+            delivery_id: delivery.id,
+            event_id: delivery.event.id,
+            customer_id: delivery.event.customer_id,
+            subscription_id: delivery.subscription_id,
+            number: 0,
+            started_at: at,
+            latency: Duration::ZERO,
+            response: Response::NotSent { reason: format!("sent again by replay {replay}") },
+            outcome: Outcome::Retry { at },
+        }
+    }
 }
 
 /// What came back.

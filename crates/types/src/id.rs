@@ -89,7 +89,11 @@ id!(
     /// An audit entry's id; in the order of the changes.
     AuditId
 );
-made!(CustomerId, EventId, SubscriptionId, ApiKeyId, AuditId);
+id!(
+    /// A replay's id: receivers see it on what it sends.
+    ReplayId
+);
+made!(CustomerId, EventId, SubscriptionId, ApiKeyId, AuditId, ReplayId);
 
 impl EventId {
     /// The id of an event of Triggerline's own, as of `at`: the same one each time that it is told.

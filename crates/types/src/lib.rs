@@ -19,6 +19,7 @@ mod event_type;
 mod id;
 mod instant;
 mod rate_limit;
+mod replay;
 mod schema;
 mod secret;
 mod status;
@@ -29,11 +30,12 @@ pub use customer::{ApiKey, Customer, InvalidName, Scope, check_name};
 pub use delivery::{Attempt, Delivery, Fact, Matched, Outcome, Owed, Response};
 pub use event::Event;
 pub use event_type::{EventType, EventTypePattern, InvalidEventType, OPERATIONAL};
-pub use id::{ApiKeyId, AuditId, CustomerId, DeliveryId, EventId, SubscriptionId};
+pub use id::{ApiKeyId, AuditId, CustomerId, DeliveryId, EventId, ReplayId, SubscriptionId};
 pub use instant::{
     InvalidInstant, check_instant, format_instant, millis, parse_instant, truncate_to_millis,
 };
 pub use rate_limit::{InvalidRateLimit, RateLimit};
+pub use replay::{Progress, Replay, ReplayState, Selection, Source, Standing};
 pub use schema::{Schema, SchemaMode};
 pub use secret::{InvalidSecret, Secret};
 pub use status::{DeliveryState, EventStatus};

@@ -9,6 +9,7 @@
 //! | `tl_subscription_revision` | the subscription as the matcher knew it |
 //! | `tl_attempt` | the number of the attempt that is due, from 1 |
 //! | `tl_not_before` | when it is due (RFC 3339, ms); absent: now |
+//! | `tl_replay_id` | the replay that sends it again, if one does |
 //! | `tl_dead_letter_reason`, `tl_dead_letter_at` | on the dead-letter topic only; ignored when read |
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ const SUBSCRIPTION_ID: &str = "tl_subscription_id";
 const SUBSCRIPTION_REVISION: &str = "tl_subscription_revision";
 const ATTEMPT: &str = "tl_attempt";
 const NOT_BEFORE: &str = "tl_not_before";
+const REPLAY_ID: &str = "tl_replay_id";
 const DEAD_LETTER_REASON: &str = "tl_dead_letter_reason";
 const DEAD_LETTER_AT: &str = "tl_dead_letter_at";
 
@@ -35,6 +37,9 @@ pub fn encode(delivery: &Delivery) -> Record {
     record.push_display(ATTEMPT, delivery.attempt);
     if let Some(at) = delivery.not_before {
         record.push(NOT_BEFORE, format_instant(at));
+    }
+    if let Some(id) = delivery.replay_id {
+        record.push_display(REPLAY_ID, id);
     }
     record
 }
@@ -54,6 +59,7 @@ pub fn decode(record: &Record) -> Result<Delivery, DecodeError> {
         subscription_revision: Revision(record.parse(SUBSCRIPTION_REVISION)?),
         attempt: record.parse(ATTEMPT)?,
         not_before: record.instant(NOT_BEFORE)?,
+        replay_id: record.parse_optional(REPLAY_ID)?,
         event: event::decode(record)?,
     })
 }
@@ -75,6 +81,7 @@ mod tests {
             event,
             attempt: 2,
             not_before: Some(parse_instant("2026-11-23T13:05:12.250Z").unwrap()),
+            replay_id: Some("01890a5d-ac96-7ab2-80e2-4536629c90df".parse().unwrap()),
         }
     }
 
@@ -88,6 +95,7 @@ mod tests {
             ("tl_subscription_id", "01890a5d-ac96-7ab2-80e2-4536629c90de"),
             ("tl_subscription_revision", "7"),
             ("tl_attempt", "2"),
+            ("tl_replay_id", "01890a5d-ac96-7ab2-80e2-4536629c90df"),
             ("tl_not_before", "2026-11-23T13:05:12.250Z"),
         ] {
             assert_eq!(record.text(name), Ok(Some(value)), "{name}");

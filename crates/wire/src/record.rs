@@ -64,6 +64,13 @@ impl Record {
         text.parse().map_err(|why: T::Err| invalid(name, text, why))
     }
 
+    pub(crate) fn parse_optional<T: FromStr<Err: Display>>(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<T>, DecodeError> {
+        self.text(name)?.map(|_| self.parse(name)).transpose()
+    }
+
     pub(crate) fn instant(
         &self,
         name: &'static str,

@@ -17,6 +17,8 @@ use triggerline_types::{DeliveryId, Event, EventId, Secret, format_instant};
 pub const ID: &str = "webhook-id";
 pub const TIMESTAMP: &str = "webhook-timestamp";
 pub const SIGNATURE: &str = "webhook-signature";
+/// On what a replay sends: its id. Ours; the standard has nothing for it.
+pub const REPLAY: &str = "triggerline-replay-id";
 
 /// How far a receiver may find our clock from its own, in seconds.
 pub const TOLERANCE_SECONDS: i64 = 300;

@@ -39,6 +39,9 @@ pub(crate) fn request(
             request = request.header(name, percent_encoded(value));
         }
     }
+    if let Some(id) = delivery.replay_id {
+        request = request.header(webhook::REPLAY, id.to_string());
+    }
     if let Some(traceparent) = &event.traceparent {
         request = request.header("traceparent", traceparent);
     }

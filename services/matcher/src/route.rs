@@ -76,6 +76,7 @@ pub(crate) fn route<'a>(
             event: event.clone(),
             attempt: 1,
             not_before: None,
+            replay_id: None,
         });
     }
     let summary = Matched { event_id: event.id, customer_id: event.customer_id, at: now, owed };

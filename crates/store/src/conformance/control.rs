@@ -14,7 +14,7 @@ use triggerline_types::{
 };
 
 use super::keys::new_key;
-use super::{access, keys};
+use super::{access, keys, replays};
 use crate::{
     AccessChange, ControlStore, CustomerChange, KeyCreation, NewCustomer, NewSubscription,
 };
@@ -35,6 +35,7 @@ pub async fn control_store(store: Arc<dyn ControlStore>) {
     another_customers_subscription_is_not_there(&*store).await;
     keys::judge(&store).await;
     access::judge(&*store).await;
+    replays::judge(&*store).await;
     every_change_leaves_one_entry(&*store).await;
     pages_of_the_audit_trail_neither_skip_nor_repeat(&*store).await;
     revisions_become_visible_in_their_order(&store).await;

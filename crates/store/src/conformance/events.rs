@@ -10,7 +10,9 @@ use triggerline_types::{
     Matched, Outcome, Owed, Response, SubscriptionId, parse_instant,
 };
 
-use crate::{Direction, EventStore, InboxQuery, StoredDelivery, StoredEvent};
+use crate::{
+    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, StoredDelivery, StoredEvent,
+};
 
 /// Every promise of [`EventStore`], on a store with nothing in it.
 pub async fn event_store(store: Arc<dyn EventStore>) {
@@ -23,6 +25,7 @@ pub async fn event_store(store: Arc<dyn EventStore>) {
     status_follows_the_attempts(&*store).await;
     filters_hold_together(&*store).await;
     pages_neither_skip_nor_repeat(&*store).await;
+    dead_letters_are_listed_until_they_are_sent_again(&*store).await;
 }
 
 fn at(seconds: i64) -> OffsetDateTime {
@@ -92,6 +95,73 @@ async fn read(
     id: EventId,
 ) -> (Option<StoredEvent>, Vec<StoredDelivery>) {
     (store.event(customer, id).await.unwrap(), store.deliveries(customer, id).await.unwrap())
+}
+
+async fn dead_letters_are_listed_until_they_are_sent_again(store: &dyn EventStore) {
+    let (customer, other) = (CustomerId::new(), CustomerId::new());
+    let dead = async |customer, event_type, seconds| {
+        let event = event(customer, event_type, seconds);
+        let matched = owed(&event, &["dead", "alive"]);
+        let owed = matched.owed.clone();
+        let facts = [
+            Fact::Attempted(attempt(&event, &owed[0], 1, seconds + 1, given_up())),
+            Fact::Attempted(attempt(&event, &owed[1], 1, seconds + 1, Outcome::Delivered)),
+            Fact::Matched(matched),
+        ];
+        store.apply(&facts).await.unwrap();
+        store.apply(&[Fact::Event(event.clone())]).await.unwrap();
+        (event, owed[0].clone())
+    };
+    let mut all = Vec::new();
+    for (event_type, seconds) in [("a", 0), ("b", 10), ("a", 20), ("a", 20)] {
+        all.push(dead(customer, event_type, seconds).await);
+    }
+    dead(other, "a", 5).await;
+    all.sort_by_key(|(event, owed)| (event.received_at, owed.delivery_id));
+    let ids = |found: &[DeadLetter]| found.iter().map(|one| one.delivery.id).collect::<Vec<_>>();
+    let given: Vec<_> = all.iter().map(|(_, owed)| owed.delivery_id).collect();
+    let entries =
+        async |query: DeadLetterQuery| store.dead_letters(customer, &query).await.unwrap();
+    let oldest = || DeadLetterQuery { direction: Direction::OldestFirst, ..Default::default() };
+    let found = entries(oldest()).await;
+    assert_eq!(ids(&found), given);
+    let (event, owed) = &all[0];
+    let first = &found[0];
+    assert_eq!((first.event_id, &first.event_type), (event.id, &event.event_type));
+    assert_eq!((first.received_at, first.at), (event.received_at, at(1)));
+    assert_eq!(first.delivery.workflow_id, "dead");
+    assert_eq!(first.delivery.attempts, [attempt(event, owed, 1, 1, given_up())]);
+    let mut reversed = given.clone();
+    reversed.reverse();
+    assert_eq!(ids(&entries(DeadLetterQuery::default()).await), reversed);
+    // A page at a time, either way.
+    for query in [oldest(), DeadLetterQuery::default()] {
+        let (mut after, mut seen) = (None, Vec::new());
+        loop {
+            let page = entries(DeadLetterQuery { after, limit: 1, ..query.clone() }).await;
+            let Some(last) = page.last() else { break };
+            after = Some((last.at, last.delivery.id));
+            seen.extend(ids(&page));
+        }
+        let expected = if query.direction == Direction::OldestFirst { &given } else { &reversed };
+        assert_eq!(&seen, expected);
+    }
+    let event_type = Some(EventType::parse("b").unwrap());
+    assert_eq!(ids(&entries(DeadLetterQuery { event_type, ..oldest() }).await), given[1..2]);
+    let subscription_id = Some(all[2].1.subscription_id);
+    assert_eq!(ids(&entries(DeadLetterQuery { subscription_id, ..oldest() }).await), given[2..3]);
+    let delivery_id = Some(given[1]);
+    assert_eq!(ids(&entries(DeadLetterQuery { delivery_id, ..oldest() }).await), given[1..2]);
+    let span = DeadLetterQuery { from: Some(at(1)), to: Some(at(11)), ..oldest() };
+    assert_eq!(ids(&entries(span).await), given[..1]);
+    // Handed over again it is none; given up again it is one, of that time.
+    let retry = Outcome::Retry { at: at(30) };
+    store.apply(&[Fact::Attempted(attempt(event, owed, 0, 30, retry))]).await.unwrap();
+    assert_eq!(ids(&entries(oldest()).await), given[1..]);
+    store.apply(&[Fact::Attempted(attempt(event, owed, 1, 31, given_up()))]).await.unwrap();
+    let found = entries(oldest()).await;
+    assert_eq!(ids(&found), [&given[1..], &given[..1]].concat());
+    assert_eq!((found[3].at, found[3].delivery.attempts.len()), (at(31), 3));
 }
 
 /// Idempotent and commutative: every order of five facts, one by one and cut in two, some of

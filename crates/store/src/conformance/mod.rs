@@ -9,6 +9,7 @@ mod access;
 mod control;
 mod events;
 mod keys;
+mod replays;
 
 pub use control::control_store;
 pub use events::event_store;

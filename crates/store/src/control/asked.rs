@@ -1,9 +1,11 @@
 //! What a control store is asked for, and what it answers with.
 
+use super::replays::NewReplay;
 use time::OffsetDateTime;
 use triggerline_types::{
-    ApiKey, Customer, CustomerId, Endpoint, EventTypePattern, RateLimit, Revision, Schema,
-    Subscription, SubscriptionId, SubscriptionState, truncate_to_millis,
+    ApiKey, Customer, CustomerId, Endpoint, EventTypePattern, Progress, RateLimit, Replay,
+    ReplayId, ReplayState, Revision, Schema, Subscription, SubscriptionId, SubscriptionState,
+    truncate_to_millis,
 };
 
 /// Live keys that a customer may have: enough for every service of a large one, few enough to
@@ -165,6 +167,23 @@ impl Changes {
         }
         changes.more = seen >= limit;
         changes
+    }
+}
+
+impl NewReplay {
+    /// As it is kept from now on.
+    pub(crate) fn into_replay(self, now: OffsetDateTime) -> Replay {
+        Replay {
+            id: ReplayId::new(),
+            customer_id: self.customer_id,
+            selection: self.selection,
+            rate: self.rate,
+            dry_run: self.dry_run,
+            state: ReplayState::Running,
+            progress: Progress::default(),
+            created_at: now,
+            updated_at: now,
+        }
     }
 }
 

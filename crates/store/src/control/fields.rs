@@ -1,9 +1,10 @@
 //! How fields are written in every backend's columns.
 
 use triggerline_types::{
-    Actor, Endpoint, EventType, EventTypePattern, RateLimit, SchemaMode, Scope, Secret,
-    SubscriptionState,
+    Actor, DeliveryId, Endpoint, EventType, EventTypePattern, RateLimit, ReplayState, SchemaMode,
+    Scope, Secret, Source, Standing, SubscriptionId, SubscriptionState,
 };
+use uuid::Uuid;
 
 pub(crate) fn scopes_to_text(scopes: &[Scope]) -> String {
     scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ")
@@ -38,6 +39,55 @@ pub(crate) fn state(name: &str, reason: Option<String>) -> Result<SubscriptionSt
         }
         "disabled" => Ok(SubscriptionState::Disabled { reason: reason.unwrap_or_default() }),
         "deleted" => Ok(SubscriptionState::Deleted),
+        other => Err(format!("the state {other:?}")),
+    }
+}
+
+/// The only one that a replay is for.
+pub(crate) fn replayed_delivery(source: &Source) -> Option<DeliveryId> {
+    match source {
+        Source::Events { .. } => None,
+        Source::DeadLetters { delivery_id, .. } => *delivery_id,
+    }
+}
+
+pub(crate) fn standing_to_text(source: &Source) -> String {
+    match source {
+        Source::Events { standing, .. } => {
+            standing.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(" ")
+        }
+        Source::DeadLetters { .. } => String::new(),
+    }
+}
+
+pub(crate) fn source(
+    name: &str,
+    subscription: Option<Uuid>,
+    delivery: Option<Uuid>,
+    standing: &str,
+) -> Result<Source, String> {
+    let subscription_id = subscription.map(SubscriptionId::from_uuid);
+    match (name, subscription_id) {
+        ("events", Some(subscription_id)) => {
+            let parse =
+                |text| Standing::parse(text).ok_or_else(|| format!("the standing {text:?}"));
+            let standing = standing.split_whitespace().map(parse).collect::<Result<_, _>>()?;
+            Ok(Source::Events { subscription_id, standing })
+        }
+        ("dead_letters", subscription_id) => {
+            let delivery_id = delivery.map(DeliveryId::from_uuid);
+            Ok(Source::DeadLetters { subscription_id, delivery_id })
+        }
+        (other, _) => Err(format!("the source {other:?}")),
+    }
+}
+
+pub(crate) fn replay_state(name: &str, reason: Option<String>) -> Result<ReplayState, String> {
+    match name {
+        "running" => Ok(ReplayState::Running),
+        "completed" => Ok(ReplayState::Completed),
+        "cancelled" => Ok(ReplayState::Cancelled),
+        "failed" => Ok(ReplayState::Failed { reason: reason.unwrap_or_default() }),
         other => Err(format!("the state {other:?}")),
     }
 }

@@ -6,6 +6,7 @@
 
 mod asked;
 pub(crate) mod fields;
+pub(crate) mod replays;
 pub(crate) mod trail;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use triggerline_types::{
 };
 
 use crate::StoreError;
+use replays::ReplayStore;
 
 pub use asked::{
     Access, AccessChange, AccessChanges, Changes, CustomerChange, KeyCreation, KeyRotation,
@@ -41,7 +43,7 @@ pub const FORGOTTEN: Duration = Duration::from_hours(48);
 /// no smaller one appears that it has not seen. (A plain database sequence does not promise
 /// this, because a later number may commit first.)
 #[async_trait]
-pub trait ControlStore: Send + Sync + 'static {
+pub trait ControlStore: ReplayStore {
     /// Brings the schema up to this version; harmless when it is there already, and when
     /// several processes do it at once.
     async fn migrate(&self) -> Result<(), StoreError>;

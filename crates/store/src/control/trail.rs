@@ -13,6 +13,8 @@ pub(crate) const API_KEY_ROTATED: &str = "api_key.rotated";
 pub(crate) const SCHEMA_PUT: &str = "schema.put";
 pub(crate) const SCHEMA_DELETED: &str = "schema.deleted";
 pub(crate) const SUBSCRIPTION_CREATED: &str = "subscription.created";
+pub(crate) const REPLAY_CREATED: &str = "replay.created";
+pub(crate) const REPLAY_CANCELLED: &str = "replay.cancelled";
 
 /// Putting a subscription into this state.
 pub(crate) fn subscription_set(state: &SubscriptionState) -> &'static str {

@@ -17,11 +17,14 @@ use triggerline_types::{
 };
 use uuid::Uuid;
 
-use super::{Fault, Lite, column};
+use super::{Fault, Lite, column, dead_letters};
 use crate::error::StoreError;
-use crate::event::{Direction, EventStore, InboxQuery, StoredDelivery, StoredEvent};
+use crate::event::{
+    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, StoredDelivery, StoredEvent,
+};
 
-const MIGRATIONS: &[&str] = &[include_str!("events.sql"), include_str!("events_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("events.sql"), include_str!("events_2.sql"), include_str!("events_3.sql")];
 
 pub struct SqliteEvents {
     lite: Lite,
@@ -31,6 +34,23 @@ impl SqliteEvents {
     /// Opens the file, making it and its folder if they are missing.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self { lite: Lite::open(path).await? })
+    }
+}
+
+#[cfg(test)]
+impl SqliteEvents {
+    /// How SQLite would answer a query.
+    pub(super) async fn plan(&self, sql: &str, values: Vec<Value>) -> String {
+        let sql = format!("EXPLAIN QUERY PLAN {sql}");
+        let plan = self.lite.read("explain", async move |connection: &Connection| {
+            let mut rows = connection.query(&sql, values).await?;
+            let mut plan = Vec::new();
+            while let Some(row) = rows.next().await? {
+                plan.push(row.get::<String>(3)?);
+            }
+            Ok(plan.join("\n"))
+        });
+        plan.await.unwrap()
     }
 }
 
@@ -130,6 +150,19 @@ impl EventStore for SqliteEvents {
             })
             .await
     }
+
+    async fn dead_letters(
+        &self,
+        customer: CustomerId,
+        query: &DeadLetterQuery,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let query = query.clone();
+        self.lite
+            .read("list dead letters", async move |connection: &Connection| {
+                dead_letters::page(connection, customer, &query).await
+            })
+            .await
+    }
 }
 
 const EVENT: &str = "SELECT customer_id, event_id, event_type, source, subject, occurred_at, \
@@ -208,7 +241,7 @@ async fn put_summary(connection: &Connection, matched: &Matched) -> Result<(), F
          ON CONFLICT DO UPDATE SET at = min(at, excluded.at)";
     connection.execute(insert, params![blob(customer), blob(event), millis(matched.at)]).await?;
     for owed in &matched.owed {
-        let insert = "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, 'pending') \
+        let insert = "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, 'pending', NULL) \
              ON CONFLICT DO UPDATE SET workflow_id = max(workflow_id, excluded.workflow_id)";
         let values = params![
             blob(customer),
@@ -226,7 +259,7 @@ async fn put_attempt(connection: &Connection, attempt: &Attempt) -> Result<(), F
     let (customer, event) = (attempt.customer_id.as_uuid(), attempt.event_id.as_uuid());
     let (subscription, delivery) =
         (attempt.subscription_id.as_uuid(), attempt.delivery_id.as_uuid());
-    let insert = "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, '', 'pending') \
+    let insert = "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, '', 'pending', NULL) \
          ON CONFLICT DO NOTHING";
     let values = params![blob(customer), blob(event), blob(subscription), blob(delivery)];
     connection.execute(insert, values).await?;
@@ -270,24 +303,26 @@ async fn put_attempt(connection: &Connection, attempt: &Attempt) -> Result<(), F
 async fn derive(connection: &Connection, customer: Uuid, event: Uuid) -> Result<(), Fault> {
     let keys = || params![blob(&customer), blob(&event)];
     let attempts = attempts(connection, customer, event).await?;
-    let query = "SELECT subscription_id, state FROM deliveries \
+    let query = "SELECT subscription_id, state, last_at FROM deliveries \
          WHERE customer_id = ?1 AND event_id = ?2";
     let mut rows = connection.query(query, keys()).await?;
     let mut known = Vec::new();
     while let Some(row) = rows.next().await? {
-        known.push((subscription_id(&row, "deliveries", 0)?, row.get::<String>(1)?));
+        let stored = (row.get::<String>(1)?, row.get::<Option<i64>>(2)?);
+        known.push((subscription_id(&row, "deliveries", 0)?, stored));
     }
     let mut states = Vec::with_capacity(known.len());
     for (subscription, stored) in known {
-        let state = DeliveryState::after(
-            attempts.iter().filter(|attempt| attempt.subscription_id == subscription),
-        );
+        let its_own = || attempts.iter().filter(|one| one.subscription_id == subscription);
+        let state = DeliveryState::after(its_own());
+        let last_at = its_own().map(|one| millis(one.started_at)).max();
         states.push(state);
-        if state.as_str() != stored {
-            let update = "UPDATE deliveries SET state = ?4 \
+        if (state.as_str(), last_at) != (stored.0.as_str(), stored.1) {
+            let update = "UPDATE deliveries SET state = ?4, last_at = ?5 \
                  WHERE customer_id = ?1 AND event_id = ?2 AND subscription_id = ?3";
             let subscription = blob(subscription.as_uuid());
-            let values = params![blob(&customer), blob(&event), subscription, state.as_str()];
+            let values =
+                params![blob(&customer), blob(&event), subscription, state.as_str(), last_at];
             connection.execute(update, values).await?;
         }
     }
@@ -329,7 +364,7 @@ async fn attempts(
     Ok(attempts)
 }
 
-fn attempt(row: &Row, customer: Uuid, event: Uuid) -> Result<Attempt, Fault> {
+pub(super) fn attempt(row: &Row, customer: Uuid, event: Uuid) -> Result<Attempt, Fault> {
     const TABLE: &str = "attempts";
     let text = || row.get::<String>(7);
     let reason = || row.get::<Option<String>>(10).map(Option::unwrap_or_default);
@@ -400,7 +435,7 @@ fn number<N: TryFrom<i64>>(row: &Row, table: &'static str, at: i32) -> Result<N,
     N::try_from(found).map_err(|_| Fault::row(table, format!("the number {found}")))
 }
 
-fn blob(id: &Uuid) -> Vec<u8> {
+pub(super) fn blob(id: &Uuid) -> Vec<u8> {
     id.as_bytes().to_vec()
 }
 
@@ -432,16 +467,7 @@ mod tests {
             InboxQuery { workflow_id: Some("w".into()), after, ..InboxQuery::default() },
         ] {
             let (sql, values) = inbox_query(CustomerId::new(), &query);
-            let plan = store.lite.read("explain", async move |connection: &Connection| {
-                let sql = format!("EXPLAIN QUERY PLAN {sql}");
-                let mut rows = connection.query(&sql, values).await?;
-                let mut plan = Vec::new();
-                while let Some(row) = rows.next().await? {
-                    plan.push(row.get::<String>(3)?);
-                }
-                Ok(plan.join("\n"))
-            });
-            let plan = plan.await.unwrap();
+            let plan = store.plan(&sql, values).await;
             assert!(plan.contains("USING INDEX events_"), "{query:?}:\n{plan}");
             assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{query:?}:\n{plan}");
         }

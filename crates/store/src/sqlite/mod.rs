@@ -9,6 +9,7 @@
 //! it cheap.
 
 mod control;
+mod dead_letters;
 mod events;
 
 use std::path::Path;

@@ -8,6 +8,7 @@ mod audit;
 mod customers;
 mod failing;
 mod keys;
+mod replays;
 mod schemas;
 mod subscriptions;
 
@@ -33,6 +34,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../control.sql"),
     include_str!("../control_2.sql"),
     include_str!("../control_3.sql"),
+    include_str!("../control_4.sql"),
 ];
 
 pub struct SqliteControl {
