@@ -27,6 +27,7 @@ const LAYERS: [&[&str]; 5] = [
         "triggerline-matcher",
         "triggerline-delivery",
         "triggerline-storage",
+        "triggerline-replay",
         "triggerline-analytics",
     ],
     &["triggerline", "triggerline-bench"],

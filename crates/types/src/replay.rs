@@ -68,6 +68,15 @@ pub enum Standing {
 }
 
 impl Standing {
+    pub const ALL: [Self; 6] = [
+        Self::Missing,
+        Self::Owed(DeliveryState::Pending),
+        Self::Owed(DeliveryState::Retrying),
+        Self::Owed(DeliveryState::Delivered),
+        Self::Owed(DeliveryState::DeadLettered),
+        Self::Owed(DeliveryState::Cancelled),
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -76,10 +85,7 @@ impl Standing {
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "missing" => Some(Self::Missing),
-            text => DeliveryState::parse(text).map(Self::Owed),
-        }
+        Self::ALL.into_iter().find(|one| one.as_str() == text)
     }
 }
 

@@ -7,6 +7,7 @@ use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 use triggerline_store::Position;
 use triggerline_types::{CustomerId, EventId, millis};
+use uuid::Uuid;
 
 use crate::keys::Pepper;
 
@@ -35,23 +36,40 @@ impl Cursors {
         bool::from(self.tag(&bytes, customer, query).ct_eq(&tag)).then_some(bytes)
     }
 
-    /// A place in an inbox: milliseconds since the epoch, event id.
+    /// A place in an inbox.
     pub(crate) fn write(&self, at: Position, customer: CustomerId, query: &str) -> String {
-        let mut place = [0; 24];
-        place[..8].copy_from_slice(&millis(at.received_at).to_be_bytes());
-        place[8..].copy_from_slice(at.id.as_uuid().as_bytes());
-        self.seal(&place, customer, query)
+        self.write_at((at.received_at, *at.id.as_uuid()), customer, query)
     }
 
     pub(crate) fn read(&self, text: &str, customer: CustomerId, query: &str) -> Option<Position> {
+        let (received_at, id) = self.read_at(text, customer, query)?;
+        Some(Position { received_at, id: EventId::from_uuid(id) })
+    }
+
+    /// A place in any list that is ordered by instant and id: milliseconds since the epoch, id.
+    pub(crate) fn write_at(
+        &self,
+        (at, id): (OffsetDateTime, Uuid),
+        customer: CustomerId,
+        query: &str,
+    ) -> String {
+        let mut place = [0; 24];
+        place[..8].copy_from_slice(&millis(at).to_be_bytes());
+        place[8..].copy_from_slice(id.as_bytes());
+        self.seal(&place, customer, query)
+    }
+
+    pub(crate) fn read_at(
+        &self,
+        text: &str,
+        customer: CustomerId,
+        query: &str,
+    ) -> Option<(OffsetDateTime, Uuid)> {
         let place: [u8; 24] = self.open(text, customer, query)?.try_into().ok()?;
         let (at, id) = place.split_at(8);
         let at = i128::from(i64::from_be_bytes(at.try_into().ok()?));
-        let id = u128::from_be_bytes(id.try_into().ok()?);
-        Some(Position {
-            received_at: OffsetDateTime::from_unix_timestamp_nanos(at * 1_000_000).ok()?,
-            id: EventId::from_uuid(uuid::Uuid::from_u128(id)),
-        })
+        let at = OffsetDateTime::from_unix_timestamp_nanos(at * 1_000_000).ok()?;
+        Some((at, Uuid::from_slice(id).ok()?))
     }
 
     fn tag(&self, place: &[u8], customer: CustomerId, query: &str) -> [u8; TAG] {

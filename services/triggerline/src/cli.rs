@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Delivery(File),
     /// Keeps what happened, for the inbox.
     Storage(File),
+    /// Sends again what a replay or a redrive selects.
+    Replayer(File),
     /// Sets up or updates the tables of the control store and of the inbox.
     Migrate(File),
     /// Kafka topics.

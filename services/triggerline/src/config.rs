@@ -9,6 +9,7 @@ use triggerline_gateway::GatewayConfig;
 use triggerline_gateway::keys::Pepper;
 use triggerline_kafka::{KafkaConfig, TopicSettings};
 use triggerline_matcher::MatcherConfig;
+use triggerline_replay::ReplayConfig;
 use triggerline_service::ConfigError;
 use triggerline_service::admin::AdminConfig;
 use triggerline_service::config::{LogConfig, duration, load};
@@ -28,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) matcher: MatcherConfig,
     pub(crate) delivery: DeliveryConfig,
     pub(crate) storage: StorageConfig,
+    pub(crate) replay: ReplayConfig,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -66,6 +68,7 @@ impl Config {
         let config: Self = load(&defaults(), file, overrides)?;
         config.delivery.check()?;
         config.gateway.check()?;
+        config.replay.check()?;
         if config.topics.partitions < 1 {
             return Err(ConfigError::key("topics.partitions", "is at least 1"));
         }
@@ -94,6 +97,7 @@ pub(crate) fn defaults() -> String {
         triggerline_matcher::DEFAULTS,
         triggerline_delivery::DEFAULTS,
         triggerline_storage::DEFAULTS,
+        triggerline_replay::DEFAULTS,
     ]
     .join("\n")
 }
@@ -117,6 +121,8 @@ mod tests {
             ("delivery.timeout", "31s"),
             ("delivery.max_attempts", "0"),
             ("topics.partitions", "0"),
+            ("replay.workers", "0"),
+            ("replay.lease", "4s"),
             ("matcher.window_records", "-1"),
             ("gateway.plans.default.rate_limit", "many"),
             ("gateway.idempotency_without_cache", "local"),

@@ -60,6 +60,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Matcher(file) => services::run(Service::Matcher, &load(&file)?).await?,
         Command::Delivery(file) => services::run(Service::Delivery, &load(&file)?).await?,
         Command::Storage(file) => services::run(Service::Storage, &load(&file)?).await?,
+        Command::Replayer(file) => services::run(Service::Replayer, &load(&file)?).await?,
         Command::Migrate(file) => setup::migrate(&load(&file)?).await?,
         Command::Topics(Topics::Apply(file)) => setup::topics(&load(&file)?).await?,
         Command::Customers(command) => manage::customers(command).await?,

@@ -96,6 +96,12 @@ impl Platform {
             &health,
         )
         .await?;
+        let replayer = triggerline_replay::App::build(
+            &config.replay,
+            &config.kafka,
+            Arc::clone(&control),
+            Arc::clone(&events),
+        )?;
         let gateway = triggerline_gateway::App::build(
             &config.gateway,
             &config.kafka,
@@ -114,6 +120,7 @@ impl Platform {
         // In the order in which they are stopped.
         let services = vec![
             running("gateway", |stop| gateway.run(stop)),
+            running("replayer", |stop| replayer.run(stop)),
             running("matcher", |stop| matcher.run(stop)),
             running("delivery", |stop| delivery.run(stop)),
             running("storage", |stop| storage.run(stop)),

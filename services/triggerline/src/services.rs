@@ -19,6 +19,7 @@ pub(crate) enum Service {
     Matcher,
     Delivery,
     Storage,
+    Replayer,
 }
 
 /// How long a service waits at its start for Kafka to have the topics.
@@ -74,6 +75,14 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
             let app = triggerline_storage::App::build(&config.storage, kafka, events)?;
             health.started();
             tracing::info!("storing");
+            app.run(shutdown).await
+        }
+        Service::Replayer => {
+            let (control, events) = (control(config).await?, migrated_events(config).await?);
+            check_topics(kafka, PATIENCE).await?;
+            let app = triggerline_replay::App::build(&config.replay, kafka, control, events)?;
+            health.started();
+            tracing::info!("replaying");
             app.run(shutdown).await
         }
     }

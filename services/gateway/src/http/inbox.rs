@@ -7,14 +7,14 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use triggerline_store::{Direction, InboxQuery, StoredDelivery, StoredEvent};
+use triggerline_store::{InboxQuery, StoredDelivery, StoredEvent};
 use triggerline_types::{
     Attempt, DeliveryId, EventId, EventStatus, EventType, Outcome, Response, Scope, SubscriptionId,
-    format_instant, parse_instant,
+    format_instant,
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::paging::{Page, foreign_cursor, limit};
+use super::paging::{Page, foreign_cursor, instant, limit, order};
 use super::{Id, Query};
 use crate::Shared;
 use crate::asking::Asking;
@@ -129,14 +129,6 @@ pub(super) async fn deliveries(
 }
 
 fn query(parameters: &Parameters) -> Result<InboxQuery, Problem> {
-    let instant = |name, text: &Option<String>| {
-        text.as_deref()
-            .map(|text| {
-                let told = "is an instant in RFC 3339, such as 2026-11-23T13:05:07Z";
-                parse_instant(text).map_err(|_| Problem::parameter(name, told))
-            })
-            .transpose()
-    };
     let event_type = parameters.event_type.clone().map(EventType::parse).transpose();
     let status = parameters.status.as_deref().map(|text| {
         EventStatus::parse(text).ok_or_else(|| {
@@ -146,18 +138,9 @@ fn query(parameters: &Parameters) -> Result<InboxQuery, Problem> {
     });
     let limit = limit(parameters.limit.as_deref())?;
     Ok(InboxQuery {
-        direction: match parameters.order.as_deref() {
-            None | Some("desc") => Direction::NewestFirst,
-            Some("asc") => Direction::OldestFirst,
-            Some(_) => {
-                return Err(Problem::parameter(
-                    "order",
-                    "is desc (newest first) or asc (oldest first)",
-                ));
-            }
-        },
-        from: instant("from", &parameters.from)?,
-        to: instant("to", &parameters.to)?,
+        direction: order(parameters.order.as_deref())?,
+        from: instant("from", parameters.from.as_deref())?,
+        to: instant("to", parameters.to.as_deref())?,
         event_type: event_type
             .map_err(|error| Problem::parameter("event_type", error.to_string()))?,
         status: status.transpose()?,
@@ -198,7 +181,7 @@ pub(super) struct Counts {
 }
 
 impl EventView {
-    fn of(stored: StoredEvent) -> Self {
+    pub(super) fn of(stored: StoredEvent) -> Self {
         let StoredEvent { event, status, deliveries, delivered } = stored;
         let payload = String::from_utf8_lossy(&event.payload).into_owned();
         Self {
@@ -253,7 +236,7 @@ pub(super) struct AttemptView {
 }
 
 impl DeliveryView {
-    fn of(stored: StoredDelivery) -> Self {
+    pub(super) fn of(stored: StoredDelivery) -> Self {
         Self {
             delivery_id: stored.id,
             subscription_id: stored.subscription_id,
@@ -293,6 +276,9 @@ impl AttemptView {
 
 #[cfg(test)]
 mod tests {
+    use triggerline_store::Direction;
+    use triggerline_types::parse_instant;
+
     use super::*;
     use crate::problem::Kind;
 

@@ -6,6 +6,7 @@ mod asked;
 mod audit;
 mod body;
 mod customers;
+mod dead_letters;
 mod events;
 mod inbox;
 mod keys;
@@ -14,6 +15,7 @@ mod openapi;
 mod paging;
 mod reference;
 mod release;
+mod replays;
 mod schemas;
 mod subscriptions;
 
@@ -53,6 +55,13 @@ fn documented() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(subscriptions::show, subscriptions::delete))
         .routes(routes!(subscriptions::pause))
         .routes(routes!(subscriptions::resume))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::show))
+        .routes(routes!(dead_letters::redrive))
+        .routes(routes!(dead_letters::redrive_one))
+        .routes(routes!(replays::create, replays::list))
+        .routes(routes!(replays::show))
+        .routes(routes!(replays::cancel))
         .routes(routes!(schemas::list))
         .routes(routes!(schemas::show, schemas::put, schemas::delete))
         .routes(routes!(release::all))

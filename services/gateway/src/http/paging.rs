@@ -1,7 +1,9 @@
 //! Lists a page at a time: `limit` and an opaque signed `cursor` in, `next_cursor` out.
 
 use serde::{Deserialize, Serialize};
-use triggerline_types::CustomerId;
+use time::OffsetDateTime;
+use triggerline_store::Direction;
+use triggerline_types::{CustomerId, parse_instant};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -73,6 +75,22 @@ pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
     };
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
     limit.ok_or_else(|| Problem::parameter("limit", format!("is a number from 1 to {MAX_LIMIT}")))
+}
+
+/// The parameters `from` and `to`.
+pub(super) fn instant(name: &str, text: Option<&str>) -> Result<Option<OffsetDateTime>, Problem> {
+    let told = "is an instant in RFC 3339, such as 2026-11-23T13:05:07Z";
+    let read = |text| parse_instant(text).map_err(|_| Problem::parameter(name, told));
+    text.map(read).transpose()
+}
+
+/// The parameter `order`.
+pub(super) fn order(text: Option<&str>) -> Result<Direction, Problem> {
+    match text {
+        None | Some("desc") => Ok(Direction::NewestFirst),
+        Some("asc") => Ok(Direction::OldestFirst),
+        Some(_) => Err(Problem::parameter("order", "is desc (newest first) or asc (oldest first)")),
+    }
 }
 
 pub(super) fn foreign_cursor() -> Problem {

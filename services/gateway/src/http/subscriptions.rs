@@ -198,19 +198,7 @@ fn judge(
         let detail = format!("is 1 to {MAX_WORKFLOW_BYTES} bytes long, without control characters");
         return Err(Problem::field("/workflow_id", detail));
     }
-    if body.event_types.len() > MAX_EVENT_TYPES {
-        return Err(Problem::field("/event_types", format!("has at most {MAX_EVENT_TYPES} items")));
-    }
-    let event_types = body
-        .event_types
-        .into_iter()
-        .enumerate()
-        .map(|(index, text)| {
-            EventTypePattern::parse(text).map_err(|error| {
-                Problem::field(format!("/event_types/{index}"), format!("is invalid: {error}"))
-            })
-        })
-        .collect::<Result<_, _>>()?;
+    let event_types = event_types(body.event_types)?;
     if let Some(query) = &selector.jsonpath {
         Selector::compile(query).map_err(|error| {
             Problem::at(Kind::InvalidSelector, "/selector/jsonpath", error.to_string())
@@ -234,6 +222,19 @@ fn judge(
         jsonpath: selector.jsonpath,
         endpoint: Endpoint { url: url.into(), secret },
     })
+}
+
+/// The member `event_types`.
+pub(super) fn event_types(texts: Vec<String>) -> Result<Vec<EventTypePattern>, Problem> {
+    if texts.len() > MAX_EVENT_TYPES {
+        return Err(Problem::field("/event_types", format!("has at most {MAX_EVENT_TYPES} items")));
+    }
+    let parse = |(index, text)| {
+        EventTypePattern::parse(text).map_err(|error| {
+            Problem::field(format!("/event_types/{index}"), format!("is invalid: {error}"))
+        })
+    };
+    texts.into_iter().enumerate().map(parse).collect()
 }
 
 #[derive(Serialize, ToSchema)]

@@ -1,0 +1,341 @@
+//! `/v1/replays`: what was delivered, or was not, sent (again); start, list, show, cancel. The
+//! replayer does the work.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use triggerline_store::{MAX_RUNNING_REPLAYS, NewReplay};
+use triggerline_types::{
+    CustomerId, EventTypePattern, Replay, ReplayId, Scope, Selection, Source, Standing,
+    SubscriptionId, SubscriptionState, format_instant, truncate_to_millis,
+};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::paging::{Page, Paging};
+use super::subscriptions::event_types;
+use super::{Id, Query, read_json};
+use crate::Shared;
+use crate::admit::instant;
+use crate::asking::Asking;
+use crate::problem::{Kind, Problem};
+
+/// Deliveries a second where nothing else is asked for, and at most.
+const RATE: u32 = 100;
+const MAX_RATE: u32 = 10_000;
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewReplayBody {
+    /// Whom it goes to. Only events that this subscription would be owed, if they arrived now, are
+    /// sent.
+    #[schema(value_type = String, format = Uuid)]
+    subscription_id: Uuid,
+    /// Accepted at this instant or later.
+    #[schema(format = DateTime)]
+    from: String,
+    /// Accepted before this instant; before now, if absent.
+    #[schema(format = DateTime)]
+    to: Option<String>,
+    /// Of these types, exact or with `*`; of every type, if empty.
+    #[schema(max_items = 100)]
+    #[serde(default)]
+    event_types: Vec<String>,
+    /// Only events whose delivery to the subscription stands so; in any way, if empty. `missing`:
+    /// the event was never owed to it.
+    #[schema(value_type = Vec<StandingName>)]
+    #[serde(default)]
+    status: Vec<String>,
+    /// Deliveries a second, at most; 100 if absent.
+    #[schema(minimum = 1, maximum = 10_000)]
+    rate: Option<u32>,
+    /// Only count: `sent` is how many would be.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// How a delivery stands.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(dead_code, reason = "names what `Standing` parses, for the document")]
+enum StandingName {
+    Missing,
+    Pending,
+    Retrying,
+    Delivered,
+    DeadLettered,
+    Cancelled,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct ReplayView {
+    #[schema(value_type = String, format = Uuid)]
+    id: ReplayId,
+    /// `events` or `dead_letters`.
+    source: &'static str,
+    #[schema(value_type = Option<String>, format = Uuid)]
+    subscription_id: Option<SubscriptionId>,
+    #[schema(format = DateTime)]
+    from: Option<String>,
+    #[schema(format = DateTime)]
+    to: String,
+    event_types: Vec<String>,
+    status: Vec<&'static str>,
+    rate: u32,
+    dry_run: bool,
+    /// `running`, `completed`, `cancelled` or `failed`.
+    state: &'static str,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Events, or dead letters, looked at so far.
+    examined: u64,
+    /// Deliveries handed over so far; in a dry run those that would be.
+    sent: u64,
+    #[schema(format = DateTime)]
+    created_at: String,
+    #[schema(format = DateTime)]
+    updated_at: String,
+}
+
+impl ReplayView {
+    fn of(replay: Replay) -> Self {
+        let Replay { id, selection, rate, dry_run, state, progress, .. } = replay;
+        let status = match &selection.source {
+            Source::Events { standing, .. } => standing.iter().map(|one| one.as_str()).collect(),
+            Source::DeadLetters { .. } => Vec::new(),
+        };
+        Self {
+            id,
+            source: selection.source.as_str(),
+            subscription_id: selection.source.subscription_id(),
+            from: selection.from.map(format_instant),
+            to: format_instant(selection.to),
+            event_types: selection.event_types.iter().map(ToString::to_string).collect(),
+            status,
+            rate,
+            dry_run,
+            state: state.as_str(),
+            reason: state.reason().map(str::to_owned),
+            examined: progress.examined,
+            sent: progress.sent,
+            created_at: format_instant(replay.created_at),
+            updated_at: format_instant(replay.updated_at),
+        }
+    }
+}
+
+/// From when until when.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    from: Option<OffsetDateTime>,
+    to: OffsetDateTime,
+}
+
+impl Span {
+    pub(super) fn read(from: Option<&str>, to: Option<&str>) -> Result<Self, Problem> {
+        let now = truncate_to_millis(OffsetDateTime::now_utc());
+        let from = from.map(|text| instant("/from", text)).transpose()?;
+        // What is still to come could go on for ever.
+        let to = to.map_or(Ok(now), |text| instant("/to", text))?.min(now);
+        if from.is_some_and(|from| from >= to) {
+            let detail = format!("is not before {}, where the span ends", format_instant(to));
+            return Err(Problem::field("/from", detail));
+        }
+        Ok(Self { from, to })
+    }
+}
+
+/// What is asked for, if it makes sense.
+pub(super) fn judge(
+    customer_id: CustomerId,
+    source: Source,
+    span: Span,
+    event_types: Vec<EventTypePattern>,
+    rate: Option<u32>,
+    dry_run: bool,
+) -> Result<NewReplay, Problem> {
+    let rate = rate.unwrap_or(RATE);
+    if !(1..=MAX_RATE).contains(&rate) {
+        return Err(Problem::field("/rate", format!("is a number from 1 to {MAX_RATE}")));
+    }
+    let selection = Selection { source, from: span.from, to: span.to, event_types };
+    Ok(NewReplay { customer_id, selection, rate, dry_run })
+}
+
+pub(super) async fn start(
+    shared: &Shared,
+    asking: &Asking,
+    new: NewReplay,
+) -> Result<(StatusCode, Json<ReplayView>), Problem> {
+    let made = shared.control.create_replay(new, asking.caller().actor()).await?;
+    let made = made.ok_or_else(|| {
+        let detail = format!(
+            "{MAX_RUNNING_REPLAYS} replays run already; wait until one is through, or cancel one."
+        );
+        Problem::new(Kind::Conflict, detail)
+    })?;
+    Ok((StatusCode::ACCEPTED, Json(ReplayView::of(made))))
+}
+
+/// Start a replay
+///
+/// Sends the chosen subscription, and nobody else, what it would be owed of the events in a span
+/// of time: oldest first, paced, marked with the header `triggerline-replay-id`, and under the
+/// same `webhook-id` as before. Begin with `dry_run` to see how many that are.
+#[utoipa::path(
+    post, path = "/v1/replays", tag = "Replays", operation_id = "createReplay",
+    request_body = NewReplayBody,
+    responses(
+        (status = 202, description = "It runs.", body = ReplayView),
+        (status = 409, description = "The subscription is not active, or 10 replays of the customer's run already."),
+    )
+)]
+pub(super) async fn create(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<ReplayView>), Problem> {
+    let customer = asking.may(Scope::SubscriptionsWrite)?;
+    let body = read_json(&shared, &headers, body).await?;
+    let (subscription_id, new) = asked(body, customer)?;
+    let found = shared.control.subscription(customer, subscription_id).await?;
+    let subscription = found.filter(|found| found.state != SubscriptionState::Deleted);
+    let subscription = subscription.ok_or_else(|| {
+        Problem::field("/subscription_id", "is not the id of one of your subscriptions")
+    })?;
+    if subscription.state != SubscriptionState::Active {
+        let state = subscription.state.as_str();
+        let detail = format!("The subscription is {state}; resume it first.");
+        return Err(Problem::new(Kind::Conflict, detail));
+    }
+    start(&shared, &asking, new).await
+}
+
+fn asked(
+    body: NewReplayBody,
+    customer: CustomerId,
+) -> Result<(SubscriptionId, NewReplay), Problem> {
+    let standing = body.status.iter().enumerate().map(|(index, text)| {
+        Standing::parse(text).ok_or_else(|| {
+            let names = Standing::ALL.map(Standing::as_str).join(", ");
+            Problem::field(format!("/status/{index}"), format!("is one of {names}"))
+        })
+    });
+    let subscription_id = SubscriptionId::from_uuid(body.subscription_id);
+    let source = Source::Events { subscription_id, standing: standing.collect::<Result<_, _>>()? };
+    let span = Span::read(Some(&body.from), body.to.as_deref())?;
+    let event_types = event_types(body.event_types)?;
+    let new = judge(customer, source, span, event_types, body.rate, body.dry_run)?;
+    Ok((subscription_id, new))
+}
+
+/// List replays
+///
+/// Redrives of dead letters among them; newest first.
+#[utoipa::path(
+    get, path = "/v1/replays", tag = "Replays", operation_id = "listReplays",
+    params(Paging),
+    responses((status = 200, description = "A page of replays.", body = Page<ReplayView>))
+)]
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<ReplayView>>, Problem> {
+    let customer = asking.may(Scope::EventsRead)?;
+    let (after, limit) = paging.read(&shared.cursors, customer, "replays")?;
+    let found = shared.control.replays(customer, after.map(ReplayId::from_uuid), limit + 1).await?;
+    let id = |replay: &Replay| *replay.id.as_uuid();
+    Ok(Json(Page::of(found, limit, id, &shared.cursors, customer, "replays", ReplayView::of)))
+}
+
+/// Show a replay
+#[utoipa::path(
+    get, path = "/v1/replays/{id}", tag = "Replays", operation_id = "getReplay",
+    params(("id" = Uuid, Path, description = "The replay's id.")),
+    responses((status = 200, description = "How far it is.", body = ReplayView))
+)]
+pub(super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    Id(id): Id<ReplayId>,
+) -> Result<Json<ReplayView>, Problem> {
+    let customer = asking.may(Scope::EventsRead)?;
+    let found = shared.control.replay(customer, id).await?;
+    Ok(Json(ReplayView::of(found.ok_or_else(Problem::not_found)?)))
+}
+
+/// Cancel a replay
+///
+/// Within about a second nothing more is handed over; what was, is delivered. One that has ended
+/// stays as it ended.
+#[utoipa::path(
+    post, path = "/v1/replays/{id}/cancel", tag = "Replays", operation_id = "cancelReplay",
+    params(("id" = Uuid, Path, description = "The replay's id.")),
+    responses((status = 200, description = "As it is now.", body = ReplayView))
+)]
+pub(super) async fn cancel(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    Id(id): Id<ReplayId>,
+) -> Result<Json<ReplayView>, Problem> {
+    let customer = asking.may(Scope::SubscriptionsWrite)?;
+    let found = shared.control.cancel_replay(customer, id, asking.caller().actor()).await?;
+    Ok(Json(ReplayView::of(found.ok_or_else(Problem::not_found)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use triggerline_types::DeliveryState;
+
+    use super::*;
+    use crate::json::{self, Object};
+
+    const ID: &str = "01890a5d-ac96-7ab2-80e2-4536629c90de";
+
+    fn read(fields: &str) -> Result<NewReplay, Problem> {
+        let body = format!(r#"{{"subscription_id":"{ID}"{fields}}}"#);
+        let Object(body) = json::read(body.as_bytes())?;
+        asked(body, CustomerId::new()).map(|(_, new)| new)
+    }
+
+    #[test]
+    fn what_is_asked_for_is_read() {
+        let new = read(
+            r#","from":"2026-11-23T00:00:00Z","to":"2026-11-23T01:00:00Z","event_types":["a.*"],
+               "status":["missing","dead_lettered"],"dry_run":true"#,
+        )
+        .unwrap();
+        let standing = vec![Standing::Missing, Standing::Owed(DeliveryState::DeadLettered)];
+        let subscription_id = ID.parse().unwrap();
+        assert_eq!(new.selection.source, Source::Events { subscription_id, standing });
+        assert_eq!((new.rate, new.dry_run), (RATE, true));
+        assert_eq!(new.selection.event_types.len(), 1);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_place() {
+        let from = r#","from":"2026-11-23T00:00:00Z""#;
+        for (fields, pointer) in [
+            (r#","from":"yesterday""#.to_owned(), "/from"),
+            (r#","from":"9026-11-23T00:00:00Z""#.to_owned(), "/from"),
+            (format!(r#"{from},"to":"2026-11-23T00:00:00Z""#), "/from"),
+            (format!(r#"{from},"to":"later""#), "/to"),
+            (format!(r#"{from},"rate":0"#), "/rate"),
+            (format!(r#"{from},"rate":10001"#), "/rate"),
+            (format!(r#"{from},"status":["delivered","lost"]"#), "/status/1"),
+            (format!(r#"{from},"event_types":["a b"]"#), "/event_types/0"),
+        ] {
+            let problem = read(&fields).unwrap_err();
+            assert_eq!(problem.faults[0].pointer, pointer, "{fields}: {problem:?}");
+        }
+        assert_eq!(read("").unwrap_err().kind, Kind::MalformedBody);
+    }
+}

@@ -1,0 +1,190 @@
+//! What of that which is kept a replay sends. Pure.
+
+use triggerline_matching::Selector;
+use triggerline_store::{StoredDelivery, StoredEvent};
+use triggerline_types::{
+    EventStatus, EventType, EventTypePattern, Selection, Standing, Subscription, SubscriptionState,
+};
+
+/// Whom a replay of events goes to.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) subscription: Subscription,
+    selector: Option<Selector>,
+}
+
+impl Target {
+    /// An error says why nothing can be sent to it.
+    pub(crate) fn of(subscription: Option<Subscription>) -> Result<Self, String> {
+        let subscription = subscription.ok_or("there is no such subscription")?;
+        if subscription.state != SubscriptionState::Active {
+            return Err(format!("the subscription is {}", subscription.state.as_str()));
+        }
+        let selector = subscription.jsonpath.as_deref().map(Selector::compile).transpose();
+        let selector = selector.map_err(|error| format!("the subscription's selector: {error}"))?;
+        Ok(Self { subscription, selector })
+    }
+
+    /// Whether the event is one that the subscription would be owed if it arrived now.
+    pub(crate) fn wants(&self, stored: &StoredEvent) -> bool {
+        let event = &stored.event;
+        stored.status != EventStatus::Quarantined
+            && self.subscription.covers(&event.event_type)
+            && self.selector.as_ref().is_none_or(|selector| {
+                serde_json::from_slice(&event.payload)
+                    .is_ok_and(|payload| selector.matches(&payload))
+            })
+    }
+
+    /// How the delivery of an event to it stands, given all deliveries of that event.
+    pub(crate) fn standing(&self, deliveries: &[StoredDelivery]) -> Standing {
+        let ours = deliveries.iter().find(|one| one.subscription_id == self.subscription.id);
+        ours.map_or(Standing::Missing, |one| Standing::Owed(one.state))
+    }
+}
+
+/// Whether events of this type are selected.
+pub(crate) fn selects(selection: &Selection, event_type: &EventType) -> bool {
+    let patterns = &selection.event_types;
+    patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(event_type))
+}
+
+/// The one type that is selected, for the store to look for; `None` where there may be several.
+pub(crate) fn only_type(patterns: &[EventTypePattern]) -> Option<EventType> {
+    match patterns {
+        [one] => EventType::parse(one.as_str()).ok(),
+        _ => None,
+    }
+}
+
+/// Whether a subscription may be sent what was given up for it; otherwise why not.
+pub(crate) fn takes_back(subscription: Option<&Subscription>) -> Result<&Subscription, String> {
+    let subscription = subscription.ok_or("there is no such subscription")?;
+    match subscription.state {
+        // What was matched before a pause is still owed.
+        SubscriptionState::Active | SubscriptionState::Paused => Ok(subscription),
+        _ => Err(format!("the subscription is {}", subscription.state.as_str())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+    use triggerline_types::{
+        CustomerId, DeliveryId, DeliveryState, Endpoint, Event, EventId, Revision, Secret, Source,
+        SubscriptionId,
+    };
+
+    use super::*;
+
+    fn subscription(state: SubscriptionState, jsonpath: Option<&str>) -> Subscription {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        Subscription {
+            id: SubscriptionId::new(),
+            customer_id: CustomerId::new(),
+            workflow_id: "w".to_owned(),
+            event_types: vec![EventTypePattern::parse("order.*").unwrap()],
+            jsonpath: jsonpath.map(str::to_owned),
+            endpoint: Endpoint { url: "https://a.example/".to_owned(), secret: Secret::generate() },
+            state,
+            revision: Revision(3),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    fn stored(event_type: &str, payload: &'static str, status: EventStatus) -> StoredEvent {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let event = Event {
+            id: EventId::new(),
+            customer_id: CustomerId::new(),
+            event_type: EventType::parse(event_type).unwrap(),
+            source: "test".to_owned(),
+            subject: None,
+            occurred_at: now,
+            received_at: now,
+            extensions: std::collections::BTreeMap::new(),
+            traceparent: None,
+            quarantined: None,
+            payload: payload.into(),
+        };
+        StoredEvent { event, status, deliveries: 0, delivered: 0 }
+    }
+
+    #[test]
+    fn an_event_is_wanted_as_if_it_arrived_now() {
+        let (done, held) = (EventStatus::Delivered, EventStatus::Quarantined);
+        for (jsonpath, event_type, payload, status, wanted) in [
+            (None, "order.created", "{}", done, true),
+            (None, "order.created", "{}", EventStatus::Unmatched, true),
+            (None, "order.created", "{}", held, false),
+            (None, "payment.made", "{}", done, false),
+            (None, "triggerline.endpoint.disabled", "{}", done, false),
+            (Some("$.a"), "order.created", r#"{"a":1}"#, done, true),
+            (Some("$.a"), "order.created", r#"{"b":1}"#, done, false),
+            (Some("$.a"), "order.created", "1e400", done, false),
+        ] {
+            let target = Target::of(Some(subscription(SubscriptionState::Active, jsonpath)));
+            let stored = stored(event_type, payload, status);
+            assert_eq!(target.unwrap().wants(&stored), wanted, "{jsonpath:?} {event_type}");
+        }
+    }
+
+    #[test]
+    fn only_those_who_still_take_deliveries_are_sent_any() {
+        let reason = || "410".to_owned();
+        for (state, events, dead_letters) in [
+            (SubscriptionState::Active, true, true),
+            (SubscriptionState::Paused, false, true),
+            (SubscriptionState::Deleted, false, false),
+            (SubscriptionState::Unsubscribed { reason: reason() }, false, false),
+            (SubscriptionState::Disabled { reason: reason() }, false, false),
+        ] {
+            let subscription = subscription(state, None);
+            assert_eq!(takes_back(Some(&subscription)).is_ok(), dead_letters, "{subscription:?}");
+            assert_eq!(Target::of(Some(subscription)).is_ok(), events);
+        }
+        assert!(takes_back(None).is_err() && Target::of(None).is_err());
+    }
+
+    #[test]
+    fn a_delivery_stands_as_the_subscriptions_own_does() {
+        let target = Target::of(Some(subscription(SubscriptionState::Active, None))).unwrap();
+        let delivery = |subscription_id, state| StoredDelivery {
+            id: DeliveryId::of(EventId::new(), subscription_id),
+            subscription_id,
+            workflow_id: "w".to_owned(),
+            state,
+            attempts: Vec::new(),
+        };
+        let another = delivery(SubscriptionId::new(), DeliveryState::Delivered);
+        assert_eq!(target.standing(std::slice::from_ref(&another)), Standing::Missing);
+        let ours = delivery(target.subscription.id, DeliveryState::DeadLettered);
+        let standing = target.standing(&[another, ours]);
+        assert_eq!(standing, Standing::Owed(DeliveryState::DeadLettered));
+    }
+
+    #[test]
+    fn types_are_selected_by_pattern_and_one_alone_by_name() {
+        let selection = |patterns: &[&str]| Selection {
+            source: Source::DeadLetters { subscription_id: None, delivery_id: None },
+            from: None,
+            to: OffsetDateTime::UNIX_EPOCH,
+            event_types: patterns.iter().map(|p| EventTypePattern::parse(*p).unwrap()).collect(),
+        };
+        let a = EventType::parse("a.one").unwrap();
+        for (patterns, selected, only) in [
+            (vec![], true, None),
+            (vec!["a.one"], true, Some("a.one")),
+            (vec!["b"], false, Some("b")),
+            (vec!["a.*"], true, None),
+            (vec!["b", "a.*"], true, None),
+            (vec!["b", "c"], false, None),
+        ] {
+            let selection = selection(&patterns);
+            assert_eq!(selects(&selection, &a), selected, "{patterns:?}");
+            let one = only_type(&selection.event_types);
+            assert_eq!(one.as_ref().map(EventType::as_str), only, "{patterns:?}");
+        }
+    }
+}

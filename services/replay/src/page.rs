@@ -1,0 +1,206 @@
+//! A page of what a replay goes through, read from the stores.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use triggerline_store::{
+    ControlStore, DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Position,
+    StoreError, StoredEvent,
+};
+use triggerline_types::{
+    CustomerId, Delivery, DeliveryId, Event, EventId, Owed, Replay, Source, Standing, Subscription,
+    SubscriptionId,
+};
+use uuid::Uuid;
+
+use crate::choose::{Target, only_type, selects, takes_back};
+
+/// Events that are read at once: each may be a megabyte.
+const READ_AT_ONCE: u32 = 50;
+
+pub(crate) struct Reader {
+    pub(crate) control: Arc<dyn ControlStore>,
+    pub(crate) events: Arc<dyn EventStore>,
+}
+
+/// What was found, in the order in which it is gone through. The last page has less than was asked
+/// for, and maybe nothing.
+pub(crate) struct Page {
+    pub(crate) entries: Vec<Looked>,
+    pub(crate) is_last: bool,
+}
+
+/// An event or a dead letter that was looked at.
+pub(crate) struct Looked {
+    /// The next page begins after this.
+    pub(crate) at: (OffsetDateTime, Uuid),
+    pub(crate) send: Option<Send>,
+}
+
+pub(crate) struct Send {
+    pub(crate) delivery: Delivery,
+    /// For the inbox, where the event may not have been owed to the subscription so far.
+    pub(crate) owed: Owed,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// It will not go better another time.
+    #[error("{0}")]
+    Impossible(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Reader {
+    /// What comes after `replay.progress`. A page takes about a second to send, at most, so that
+    /// progress is kept, and word of a cancellation heard, about as often.
+    pub(crate) async fn next(&self, replay: &Replay) -> Result<Page, ReadError> {
+        let limit = replay.rate.clamp(1, READ_AT_ONCE) as usize;
+        match &replay.selection.source {
+            Source::Events { subscription_id, standing } => {
+                self.events(replay, *subscription_id, standing, limit).await
+            }
+            Source::DeadLetters { subscription_id, delivery_id } => {
+                self.dead_letters(replay, *subscription_id, *delivery_id, limit).await
+            }
+        }
+    }
+
+    async fn events(
+        &self,
+        replay: &Replay,
+        subscription_id: SubscriptionId,
+        standing: &[Standing],
+        limit: usize,
+    ) -> Result<Page, ReadError> {
+        let (customer, selection) = (replay.customer_id, &replay.selection);
+        let target = Target::of(self.control.subscription(customer, subscription_id).await?);
+        let target = target.map_err(ReadError::Impossible)?;
+        let query = InboxQuery {
+            direction: Direction::OldestFirst,
+            from: selection.from,
+            to: Some(selection.to),
+            event_type: only_type(&selection.event_types),
+            after: replay
+                .progress
+                .after
+                .map(|(received_at, id)| Position { received_at, id: EventId::from_uuid(id) }),
+            limit,
+            ..InboxQuery::default()
+        };
+        let found = self.events.inbox(customer, &query).await?;
+        let is_last = found.len() < limit;
+        let mut entries = Vec::with_capacity(found.len());
+        for stored in found {
+            let at = (stored.event.received_at, *stored.event.id.as_uuid());
+            let is_due = selects(selection, &stored.event.event_type)
+                && target.wants(&stored)
+                && self.stands(customer, &stored, &target, standing).await?;
+            let send = is_due.then(|| Send::of(replay, &target.subscription, stored.event));
+            entries.push(Looked { at, send });
+        }
+        Ok(Page { entries, is_last })
+    }
+
+    /// Whether the event's delivery stands as was asked for.
+    async fn stands(
+        &self,
+        customer: CustomerId,
+        stored: &StoredEvent,
+        target: &Target,
+        asked: &[Standing],
+    ) -> Result<bool, StoreError> {
+        if asked.is_empty() {
+            return Ok(true);
+        }
+        let deliveries = self.events.deliveries(customer, stored.event.id).await?;
+        Ok(asked.contains(&target.standing(&deliveries)))
+    }
+
+    async fn dead_letters(
+        &self,
+        replay: &Replay,
+        subscription_id: Option<SubscriptionId>,
+        delivery_id: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Page, ReadError> {
+        let selection = &replay.selection;
+        let query = DeadLetterQuery {
+            direction: Direction::OldestFirst,
+            subscription_id,
+            delivery_id,
+            event_type: only_type(&selection.event_types),
+            from: selection.from,
+            to: Some(selection.to),
+            after: replay.progress.after.map(|(at, id)| (at, DeliveryId::from_uuid(id))),
+            limit,
+        };
+        let found = self.events.dead_letters(replay.customer_id, &query).await?;
+        let is_last = found.len() < limit;
+        let mut subscriptions = HashMap::new();
+        let mut entries = Vec::with_capacity(found.len());
+        for letter in found {
+            let at = (letter.at, *letter.delivery.id.as_uuid());
+            let send = if selects(selection, &letter.event_type) {
+                match self.given_up(replay, letter, &mut subscriptions).await? {
+                    Ok(send) => send,
+                    // That one was asked for by name: its owner wants to know.
+                    Err(reason) if delivery_id.is_some() => {
+                        return Err(ReadError::Impossible(reason));
+                    }
+                    Err(_) => None,
+                }
+            } else {
+                None
+            };
+            entries.push(Looked { at, send });
+        }
+        Ok(Page { entries, is_last })
+    }
+
+    /// What to send for a dead letter, or why nothing can be.
+    async fn given_up(
+        &self,
+        replay: &Replay,
+        letter: DeadLetter,
+        subscriptions: &mut HashMap<SubscriptionId, Option<Subscription>>,
+    ) -> Result<Result<Option<Send>, String>, StoreError> {
+        let (customer, id) = (replay.customer_id, letter.delivery.subscription_id);
+        let subscription = match subscriptions.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(self.control.subscription(customer, id).await?),
+        };
+        let subscription = match takes_back(subscription.as_ref()) {
+            Ok(subscription) => subscription,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let event = self.events.event(customer, letter.event_id).await?;
+        Ok(Ok(event.map(|stored| Send::of(replay, subscription, stored.event))))
+    }
+}
+
+impl Send {
+    fn of(replay: &Replay, subscription: &Subscription, event: Event) -> Self {
+        let delivery_id = DeliveryId::of(event.id, subscription.id);
+        Self {
+            owed: Owed {
+                delivery_id,
+                subscription_id: subscription.id,
+                workflow_id: subscription.workflow_id.clone(),
+            },
+            delivery: Delivery {
+                id: delivery_id,
+                subscription_id: subscription.id,
+                subscription_revision: subscription.revision,
+                // Whoever still held it back was asked.
+                event: Event { quarantined: None, ..event },
+                attempt: 1,
+                not_before: None,
+                replay_id: Some(replay.id),
+            },
+        }
+    }
+}
