@@ -3,6 +3,7 @@
 
 mod days;
 mod isolation;
+mod replays;
 
 use std::time::Duration;
 

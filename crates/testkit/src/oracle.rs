@@ -140,6 +140,7 @@ mod tests {
         Received {
             path: path.to_owned(),
             webhook_id: webhook_id.to_owned(),
+            replay_id: None,
             event_id: Some(event_id),
             digest: digest(payload),
             fault: None,

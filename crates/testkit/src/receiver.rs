@@ -32,6 +32,8 @@ pub struct Received {
     pub path: String,
     pub webhook_id: String,
     pub event_id: Option<EventId>,
+    /// The replay that sent it, if one did.
+    pub replay_id: Option<String>,
     /// Of the payload's bytes, as they stood in the body.
     pub digest: [u8; 32],
     /// Why the signature or the form of it was wrong, if it was.
@@ -168,6 +170,7 @@ async fn receive(
     let received = Received {
         webhook_id: header(&headers, webhook::ID).to_owned(),
         event_id: envelope.as_ref().map(|envelope| envelope.event_id),
+        replay_id: Some(header(&headers, webhook::REPLAY).to_owned()).filter(|id| !id.is_empty()),
         digest: digest(envelope.map_or(&[], |envelope| envelope.payload.get().as_bytes())),
         fault,
         status,

@@ -4,12 +4,13 @@ use anyhow::Context as _;
 
 use crate::{Process, World};
 
-/// The four services of a world, each a process.
+/// The services of a world, each a process.
 pub struct Services {
     pub gateway: Process,
     pub matcher: Process,
     pub delivery: Process,
     pub storage: Process,
+    pub replayer: Process,
     /// Of the gateway's HTTP.
     pub base: String,
 }
@@ -20,17 +21,19 @@ impl Services {
         let mut matcher = world.start(&["matcher"])?;
         let mut delivery = world.start(&["delivery"])?;
         let mut storage = world.start(&["storage"])?;
+        let mut replayer = world.start(&["replayer"])?;
         let serving = gateway.logged("serving").await?;
         matcher.logged("matching").await?;
         delivery.logged("delivering").await?;
         storage.logged("storing").await?;
+        replayer.logged("replaying").await?;
         let base = format!("http://{}", serving["http"].as_str().context("no address")?);
-        Ok(Self { gateway, matcher, delivery, storage, base })
+        Ok(Self { gateway, matcher, delivery, storage, replayer, base })
     }
 
     /// SIGTERM to each; all must drain and end well.
     pub async fn terminate(self) -> anyhow::Result<()> {
-        for process in [self.gateway, self.matcher, self.delivery, self.storage] {
+        for process in [self.gateway, self.replayer, self.matcher, self.delivery, self.storage] {
             let status = process.terminate().await?;
             anyhow::ensure!(status.success(), "a service ended with {status}");
         }
