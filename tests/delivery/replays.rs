@@ -8,7 +8,7 @@ use std::process::Stdio;
 use anyhow::Context as _;
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 use triggerline_testkit::{Client, Received, Receiver, Services, World, subscribe, wait_until};
 
@@ -101,13 +101,36 @@ async fn dead_letters_are_shown_and_handed_over_again() -> anyhow::Result<()> {
     assert_eq!(page["next_cursor"], Value::Null);
     let none = stage.get("/v1/dead-letters?event_type=c").await?;
     assert_eq!(none["data"], json!([]));
-    // One.
+    // One, which fails once more: it is a dead letter again.
+    receiver.endpoint("one", receiver.secret("one"), vec![404]);
+    let replay = stage.started(&format!("/v1/dead-letters/{first}/redrive"), &json!("")).await?;
+    stage.through(&replay).await?;
+    wait_until("it to be given up again", LIMIT, || async {
+        let letter = stage.get(&format!("/v1/dead-letters/{first}")).await;
+        let letter = letter.map_err(|error| error.to_string())?;
+        let outcomes: Vec<_> = letter["attempts"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one["outcome"].as_str())
+            .collect();
+        if outcomes == ["dead_lettered", "retry", "dead_lettered"] {
+            Ok(())
+        } else {
+            Err(letter.to_string())
+        }
+    })
+    .await?;
+    let dead = stage.dead(5).await?;
+    assert_eq!(dead[4]["delivery_id"], first, "the last to be given up");
+    // One, which arrives.
     let replay = stage.started(&format!("/v1/dead-letters/{first}/redrive"), &json!("")).await?;
     let done = stage.through(&replay).await?;
     assert_eq!((&done["state"], &done["sent"]), (&json!("completed"), &json!(1)), "{done}");
     stage.dead(4).await?;
     let sent = wait_until("the one", LIMIT, || async {
-        let marked = stage.at("one").into_iter().find(|one| one.replay_id.is_some());
+        let marked =
+            stage.at("one").into_iter().find(|one| one.replay_id.as_ref() == Some(&replay));
         marked.ok_or_else(|| "not there".to_owned())
     })
     .await?;
@@ -127,7 +150,7 @@ async fn dead_letters_are_shown_and_handed_over_again() -> anyhow::Result<()> {
     wait_for(receiver, "one", 6).await?;
     stage.dead(0).await?;
     let list = stage.get("/v1/replays").await?;
-    assert_eq!(list["data"].as_array().map(Vec::len), Some(4), "{list}");
+    assert_eq!(list["data"].as_array().map(Vec::len), Some(5), "{list}");
     assert_eq!(list["data"][0], all);
     stage.end().await
 }
@@ -218,7 +241,7 @@ async fn a_dead_letter_handed_over_with_kafkas_own_tools_is_delivered() -> anyho
     let dead = stage.dead(1).await?;
     let kafka = &stage.world.settings["TRIGGERLINE_KAFKA__BROKERS"];
     let topic = |name| format!("{}{name}", stage.world.settings["TRIGGERLINE_KAFKA__PREFIX"]);
-    // As docs/operations.md has it.
+    // As docs/decisions/0005-topics-keys-headers.md has it.
     let consume = [
         "--bootstrap-server",
         kafka,
@@ -286,4 +309,75 @@ async fn tool(class: &str, arguments: &[&str], input: &str) -> anyhow::Result<St
     // It logs to its standard output where it has a logger.
     let lines: Vec<_> = out.lines().filter(|line| line.contains('\t')).collect();
     Ok(lines.join("\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn the_commands_do_what_a_person_asks_of_them() -> anyhow::Result<()> {
+    let mut stage = Stage::start().await?;
+    stage.world.set("TRIGGERLINE_URL", &stage.services.base);
+    stage.world.set("TRIGGERLINE_API_KEY", stage.client.key());
+    let Stage { client, receiver, world, .. } = &stage;
+    let id = subscribe(client, receiver, "one", "a.b", None, Vec::new()).await?;
+    matched(client, "a.b").await?;
+    receiver.endpoint("one", receiver.secret("one"), vec![400; 30]);
+    publish(client, "a.b", 30).await?;
+    stage.dead(30).await?;
+    let listed = world.run(&["dlq", "ls", "-n", "25", "--subscription", &id]).await?;
+    assert_eq!(listed.lines().count(), 25, "{listed}");
+    assert!(listed.contains("the receiver answered 400"), "{listed}");
+    let letter = world.printed(&["dlq", "ls", "-n", "1"]).await?;
+    let delivery = letter["delivery_id"].as_str().unwrap();
+    let event = letter["event_id"].as_str().unwrap();
+    let shown = world.run(&["dlq", "show", delivery]).await?;
+    assert!(shown.contains("attempt 1: dead_lettered") && shown.contains("\"n\""), "{shown}");
+    world.run(&["dlq", "redrive", delivery]).await?;
+    let counted = world.printed(&["dlq", "redrive", "--all", "--type", "a.b", "--dry-run"]).await?;
+    assert_eq!(counted["sent"], 29, "{counted}");
+    let done = world.printed(&["dlq", "redrive", "--all", "--rate", "1000"]).await?;
+    assert_eq!((&done["state"], &done["sent"]), (&json!("completed"), &json!(29)));
+    wait_for(receiver, "one", 31).await?;
+    stage.dead(0).await?;
+    let inbox = world.run(&["inbox", "--type", "a.b", "--from", "1h", "-n", "100"]).await?;
+    assert_eq!(inbox.lines().count(), 31, "{inbox}");
+    let shown = world.run(&["inbox", event]).await?;
+    assert!(shown.contains("delivered to subscription"), "{shown}");
+    let asked = ["replay", "--subscription", &id, "--from", "1h", "--status", "delivered"];
+    let replayed = world.printed(&[&asked[..], &["--rate", "1000"]].concat()).await?;
+    assert_eq!((&replayed["state"], &replayed["sent"]), (&json!("completed"), &json!(31)));
+    let ends = world.run(&["replays", "ls"]).await?;
+    assert!(ends.lines().all(|line| line.contains("completed")), "{ends}");
+    // What is wrong is told.
+    for (arguments, told) in [
+        (&["dlq", "show", event][..], "404"),
+        (&["replay", "--subscription", event, "--from", "1h"], "/subscription_id"),
+        (&["inbox", "--status", "lost"], "status is one of"),
+        (&["inbox", "--api-key", "x"], "401"),
+        (&["inbox", "--url", "127.0.0.1:1"], "--url"),
+    ] {
+        let output = world.output(arguments).await?;
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(told), "{arguments:?}: {error}");
+    }
+    // What has arrived is printed, and then what arrives.
+    let mut tail = Command::new(BINARY)
+        .args(["tail", "--from", "1h"])
+        .envs(&world.settings)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut lines = BufReader::new(tail.stdout.take().context("no output")?).lines();
+    let mut next = async |count: usize| {
+        let mut ids = HashSet::new();
+        for _ in 0..count {
+            let line = tokio::time::timeout(LIMIT, lines.next_line()).await??.context("its end")?;
+            ids.extend(line.split_whitespace().nth(1).map(str::to_owned));
+        }
+        anyhow::Ok(ids)
+    };
+    let first = next(31).await?;
+    publish(client, "a.b", 3).await?;
+    let then = next(3).await?;
+    assert_eq!((first.len(), then.len(), first.intersection(&then).count()), (31, 3, 0));
+    stage.end().await
 }

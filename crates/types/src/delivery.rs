@@ -39,8 +39,9 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// That a delivery was handed over again.
-    pub fn replayed(delivery: &Delivery, at: OffsetDateTime) -> Self {
+    /// That a delivery was handed over again `at` an instant; `place` is where that stands among
+    /// its attempts.
+    pub fn replayed(delivery: &Delivery, place: OffsetDateTime, at: OffsetDateTime) -> Self {
         let replay = delivery.replay_id.map(|id| id.to_string()).unwrap_or_default();
         Self {
             delivery_id: delivery.id,
@@ -48,7 +49,7 @@ impl Attempt {
             customer_id: delivery.event.customer_id,
             subscription_id: delivery.subscription_id,
             number: 0,
-            started_at: at,
+            started_at: place,
             latency: Duration::ZERO,
             response: Response::NotSent { reason: format!("sent again by replay {replay}") },
             outcome: Outcome::Retry { at },

@@ -43,6 +43,10 @@ pub(crate) struct Send {
     pub(crate) delivery: Delivery,
     /// For the inbox, where the event may not have been owed to the subscription so far.
     pub(crate) owed: Owed,
+    /// Where handing it over stands among its attempts; now, where that is not known. After the
+    /// attempt that gave it up, by that attempt's clock: a clock of ours that is ahead must not put
+    /// it after a failure that follows, which would be a dead letter that nobody sees.
+    pub(crate) follows: Option<OffsetDateTime>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +103,7 @@ impl Reader {
             let is_due = selects(selection, &stored.event.event_type)
                 && target.wants(&stored)
                 && self.stands(customer, &stored, &target, standing).await?;
-            let send = is_due.then(|| Send::of(replay, &target.subscription, stored.event));
+            let send = is_due.then(|| Send::of(replay, &target.subscription, stored.event, None));
             entries.push(Looked { at, send });
         }
         Ok(Page { entries, is_last })
@@ -178,14 +182,21 @@ impl Reader {
             Err(reason) => return Ok(Err(reason)),
         };
         let event = self.events.event(customer, letter.event_id).await?;
-        Ok(Ok(event.map(|stored| Send::of(replay, subscription, stored.event))))
+        let follows = Some(letter.at);
+        Ok(Ok(event.map(|stored| Send::of(replay, subscription, stored.event, follows))))
     }
 }
 
 impl Send {
-    fn of(replay: &Replay, subscription: &Subscription, event: Event) -> Self {
+    fn of(
+        replay: &Replay,
+        subscription: &Subscription,
+        event: Event,
+        follows: Option<OffsetDateTime>,
+    ) -> Self {
         let delivery_id = DeliveryId::of(event.id, subscription.id);
         Self {
+            follows,
             owed: Owed {
                 delivery_id,
                 subscription_id: subscription.id,

@@ -111,9 +111,11 @@ impl Worker {
                         whole = false;
                         break;
                     }
+                    // Before it is under way: an attempt at it comes after this.
+                    let at = truncate_to_millis(OffsetDateTime::now_utc());
                     let record = wire::delivery::encode(&send.delivery);
                     under_way.push(self.producer.start(&self.deliveries, &record)?);
-                    sent.push(send);
+                    sent.push((send, at));
                 }
                 progress.sent += 1;
             }
@@ -127,18 +129,18 @@ impl Worker {
 
     /// Tells storage what was handed over. Only now: a delivery that is said to be on its way
     /// must be.
-    async fn tell(&self, sent: &[Send]) -> Result<(), ProduceError> {
-        let at = truncate_to_millis(OffsetDateTime::now_utc());
-        let facts = sent.iter().flat_map(|Send { delivery, owed }| {
+    async fn tell(&self, sent: &[(Send, OffsetDateTime)]) -> Result<(), ProduceError> {
+        let facts = sent.iter().flat_map(|(Send { delivery, owed, follows }, at)| {
+            let place = follows.map_or(*at, |attempt| attempt + Duration::from_millis(1));
             let matched = Matched {
                 event_id: delivery.event.id,
                 customer_id: delivery.event.customer_id,
-                at,
+                at: *at,
                 owed: vec![owed.clone()],
             };
             [
                 wire::fact::encode_matched(&matched),
-                wire::fact::encode_attempt(&Attempt::replayed(delivery, at)),
+                wire::fact::encode_attempt(&Attempt::replayed(delivery, place, *at)),
             ]
         });
         let facts: Vec<_> = facts.collect();

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use triggerline_service::config::duration::parse;
 use triggerline_types::{ApiKeyId, CustomerId, RateLimit, Scope, check_name};
 
+use crate::client::args::{Dlq, Inbox, Replay, Replays, Tail};
+
 /// Triggers on Kafka: events in over HTTP or gRPC, matched against each customer's
 /// subscriptions, delivered as signed webhooks, kept in an inbox.
 ///
@@ -47,6 +49,18 @@ pub(crate) enum Command {
     /// API keys: make, list, rotate, revoke.
     #[command(subcommand)]
     Keys(Keys),
+    /// Shows a customer's events and what became of them.
+    Inbox(Inbox),
+    /// Prints a customer's events as they arrive.
+    Tail(Tail),
+    /// Dead letters: list, show, hand over again.
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// Sends a subscription what it would be owed of past events: counts first, then sends.
+    Replay(Box<Replay>),
+    /// Replays and redrives: list, watch, cancel.
+    #[command(subcommand)]
+    Replays(Replays),
     /// Prints the default settings, commented; a file to start from.
     Config,
 }

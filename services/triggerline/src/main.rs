@@ -1,9 +1,11 @@
 //! The one binary. Each subcommand is a room of its own:
-//! the services ([`services`]), what sets them up ([`setup`]), who may use them ([`manage`]), and, with the feature
+//! the services ([`services`]), what sets them up ([`setup`]), who may use them ([`manage`]), what
+//! their customers may ask ([`client`]), and, with the feature
 //! `embedded`, the whole platform in this process ([`platform`]), to show ([`demo`]) or to
 //! develop against ([`dev`]).
 
 mod cli;
+mod client;
 mod config;
 #[cfg(feature = "embedded")]
 mod demo;
@@ -65,6 +67,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Topics(Topics::Apply(file)) => setup::topics(&load(&file)?).await?,
         Command::Customers(command) => manage::customers(command).await?,
         Command::Keys(command) => manage::keys(command).await?,
+        Command::Inbox(asked) => client::inbox::inbox(asked).await?,
+        Command::Tail(asked) => client::inbox::tail(asked).await?,
+        Command::Dlq(asked) => client::dlq::dlq(asked).await?,
+        Command::Replay(asked) => client::replay::replay(*asked).await?,
+        Command::Replays(asked) => client::replay::replays(asked).await?,
         Command::Config => setup::print_defaults(),
     }
     Ok(ExitCode::SUCCESS)

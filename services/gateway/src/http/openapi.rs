@@ -123,6 +123,8 @@ fn webhooks() -> Value {
         "parameters": [
             header("webhook-id", "The delivery's id: the same on each attempt."),
             header("webhook-timestamp", "When this attempt was made, in seconds since the epoch."),
+            json!({"name": "triggerline-replay-id", "in": "header", "required": false, "schema":
+                {"type": "string"}, "description": "The replay that sent it again, if one did."}),
             header("webhook-signature", "`v1,` and the base64 of the HMAC-SHA256 of `{id}.{timestamp}.{body}`."),
         ],
         "requestBody": {"required": true, "content": {"application/json": {"schema": {
