@@ -14,6 +14,7 @@ import atexit
 import json
 import os
 import re
+import time
 import uuid
 from collections import Counter, defaultdict
 
@@ -79,11 +80,29 @@ class Things:
         made("PUT", f"/v1/schemas/{event_type}", {"mode": "quarantine", "schema": True})
         return event
 
+    def letter(self):
+        """A delivery that was given up at once: the gateway itself has nothing where it went."""
+        event_type = f"lost.{uuid.uuid4()}"
+        body = {"workflow_id": "thing", "event_types": [event_type], "delivery": {"url": f"{BASE}/nothing"}}
+        made("POST", "/v1/subscriptions", body)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            # The first may come before the subscription is known.
+            made("POST", "/v1/events", {"event_type": event_type, "payload": {}})
+            time.sleep(0.2)
+            found = client.get(f"{BASE}/v1/dead-letters", params={"event_type": event_type}, timeout=30).json()["data"]
+            if found:
+                return found[0]["delivery_id"]
+        raise RuntimeError("no dead letter came")
+
+    def replay(self):
+        return made("POST", "/v1/dead-letters/redrive", {"event_types": ["nobody.sends.this"]})["id"]
+
 
 things = Things()
-KIND = {"api-keys": "key", "events": "event", "subscriptions": "subscription", "customers": "customer", "schemas": "schema"}
+KIND = {"api-keys": "key", "dead-letters": "letter", "events": "event", "replays": "replay", "subscriptions": "subscription", "customers": "customer", "schemas": "schema"}
 # After these the thing is not what it was.
-USED_UP = {"revokeApiKey", "rotateApiKey", "revokeCustomerApiKey", "deleteSubscription", "deleteSchema", "releaseEvent"}
+USED_UP = {"revokeApiKey", "rotateApiKey", "revokeCustomerApiKey", "deleteSubscription", "deleteSchema", "releaseEvent", "redriveDeadLetter"}
 
 
 def is_uuid(value):
@@ -93,7 +112,7 @@ def is_uuid(value):
         return False
 
 
-INSTANTS = ("time", "occurred_at", "expires_at")
+INSTANTS = ("time", "occurred_at", "expires_at", "from", "to")
 
 
 def mend(value, place):
@@ -141,7 +160,9 @@ def before_call(context, case, kwargs):
         turns["Idempotency-Key"] += 1
         if turns["Idempotency-Key"] % 8:
             headers["Idempotency-Key"] = str(uuid.uuid4())
-    if operation == "createSubscription" and isinstance(case.body, dict):
+    if operation == "createReplay" and isinstance(case.body, dict) and is_uuid(case.body.get("subscription_id")):
+        case.body["subscription_id"] = things.take("subscription", False)
+    if operation in ("createSubscription", "updateSubscription") and isinstance(case.body, dict):
         delivery = case.body.get("delivery")
         if isinstance(delivery, dict) and isinstance(delivery.get("url"), str):
             delivery["url"] = "http://127.0.0.1:9/"

@@ -43,7 +43,40 @@ GOOD = {
         "workflow_id": "w",
         "event_types": ["never"],
         "selector": {"jsonpath": "$.a"},
-        "delivery": {"url": "http://127.0.0.1:9/", "secret": None},
+        "delivery": {
+            "url": "http://127.0.0.1:9/",
+            "secret": None,
+            "headers": {"x-a": "1"},
+            "timeout_ms": 5000,
+            "retry": {"max_attempts": 3, "schedule": ["1s"]},
+            "rate_limit": {"rate": "10/1s", "burst": 5},
+        },
+    },
+    **{
+        ("updateSubscription", kind): {
+            "workflow_id": "w",
+            "event_types": ["never"],
+            "selector": {"jsonpath": "$.a"},
+            "delivery": {
+                "url": "http://127.0.0.1:9/",
+                "headers": {"x-a": "1"},
+                "timeout_ms": 5000,
+                "retry": {"max_attempts": 3, "schedule": ["1s"]},
+                "rate_limit": {"rate": "10/1s", "burst": 5},
+            },
+        }
+        for kind in ("application/json", "application/merge-patch+json")
+    },
+    ("rotateSubscriptionSecret", "application/json"): {"overlap_seconds": 5, "secret": None},
+    ("redriveDeadLetters", "application/json"): {"subscription_id": None, "event_types": ["never"], "from": None, "to": None, "rate": None, "dry_run": True},
+    ("createReplay", "application/json"): {
+        "subscription_id": "main() puts one here",
+        "from": "2026-01-01T00:00:00Z",
+        "to": None,
+        "event_types": ["never"],
+        "status": ["missing"],
+        "rate": None,
+        "dry_run": True,
     },
     ("putSchema", "application/json"): {"mode": "off", "schema": {}},
     ("createCustomer", "application/json"): {"name": "n", "plan": None, "rate_limit": None},
@@ -83,11 +116,15 @@ def main():
     asked, faults = 0, []
     customer_id = ask(client, "POST", "/v1/customers", json={"name": "shapes"}).json()["id"]
     key_id = ask(client, "POST", "/v1/api-keys", json={"name": "shapes", "scopes": ["events:read"]}).json()["id"]
+    new = {"workflow_id": "shapes", "event_types": ["never"], "delivery": {"url": "http://127.0.0.1:9/"}}
+    subscription_id = ask(client, "POST", "/v1/subscriptions", json=new).json()["id"]
+    GOOD["createReplay", "application/json"]["subscription_id"] = subscription_id
+    ids = {"/v1/customers": customer_id, "/v1/subscriptions": subscription_id}
     for method, path, operation in operations():
         name = operation["operationId"]
         content = operation.get("requestBody", {}).get("content", {})
         address = path.replace("{event_type}", "shape")
-        address = address.replace("{id}", customer_id if path.startswith("/v1/customers") else key_id)
+        address = address.replace("{id}", next((id for start, id in ids.items() if path.startswith(start)), key_id))
         for kind, media in content.items():
             true(f"shapes.py knows a good body for {name}, {kind}", (name, kind) in GOOD, sorted(GOOD))
             good = GOOD[name, kind]

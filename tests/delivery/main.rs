@@ -4,6 +4,7 @@
 mod days;
 mod isolation;
 mod replays;
+mod wishes;
 
 use std::time::Duration;
 

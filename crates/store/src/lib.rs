@@ -28,9 +28,9 @@ pub use cache::{
 };
 pub use control::replays::{MAX_RUNNING_REPLAYS, NewReplay, ReplayStore};
 pub use control::{
-    Access, AccessChange, AccessChanges, Changes, ControlStore, CustomerChange, FORGOTTEN,
+    Access, AccessChange, AccessChanges, Changes, ControlStore, CustomerChange, Edited, FORGOTTEN,
     KeyCreation, KeyRotation, MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, NewCustomer,
-    NewSubscription, SchemaPut,
+    NewSubscription, SchemaPut, SubscriptionEdit, SubscriptionFields,
 };
 pub use error::StoreError;
 pub use event::{

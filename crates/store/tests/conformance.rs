@@ -82,7 +82,7 @@ fn new_subscription(customer_id: CustomerId, workflow_id: &str) -> NewSubscripti
         workflow_id: workflow_id.to_owned(),
         event_types: Vec::new(),
         jsonpath: None,
-        endpoint: Endpoint { url: "https://a.example/".into(), secret: Secret::generate() },
+        endpoint: Endpoint::new("https://a.example/", Secret::generate()),
     }
 }
 

@@ -141,6 +141,7 @@ mod tests {
             path: path.to_owned(),
             webhook_id: webhook_id.to_owned(),
             replay_id: None,
+            extra: Vec::new(),
             event_id: Some(event_id),
             digest: digest(payload),
             fault: None,

@@ -11,7 +11,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
@@ -32,6 +32,8 @@ pub struct Received {
     pub path: String,
     pub webhook_id: String,
     pub event_id: Option<EventId>,
+    /// Its headers whose names begin with `x-`.
+    pub extra: Vec<(String, String)>,
     /// The replay that sent it, if one did.
     pub replay_id: Option<String>,
     /// Of the payload's bytes, as they stood in the body.
@@ -170,6 +172,7 @@ async fn receive(
     let received = Received {
         webhook_id: header(&headers, webhook::ID).to_owned(),
         event_id: envelope.as_ref().map(|envelope| envelope.event_id),
+        extra: extra(&headers),
         replay_id: Some(header(&headers, webhook::REPLAY).to_owned()).filter(|id| !id.is_empty()),
         digest: digest(envelope.map_or(&[], |envelope| envelope.payload.get().as_bytes())),
         fault,
@@ -202,6 +205,12 @@ fn verify(
     let now =
         now.map_or_else(|| timestamp.parse().unwrap_or_default(), OffsetDateTime::unix_timestamp);
     webhook::verify(secret, id, timestamp, signatures, body, now).map_err(|error| error.to_string())
+}
+
+fn extra(headers: &HeaderMap) -> Vec<(String, String)> {
+    let extra = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-"));
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    extra.map(|(name, value)| (name.to_string(), text(value))).collect()
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

@@ -1,7 +1,7 @@
 use time::OffsetDateTime;
 
 use crate::event_type::OPERATIONAL;
-use crate::{CustomerId, EventType, EventTypePattern, Secret, SubscriptionId};
+use crate::{CustomerId, DeliverySettings, EventType, EventTypePattern, Secret, SubscriptionId};
 
 /// "When an event like this arrives, start workflow W."
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,42 @@ impl Subscription {
 pub struct Endpoint {
     pub url: String,
     pub secret: Secret,
+    /// Secrets that were rotated out and sign as well for a while; newest first.
+    pub old_secrets: Vec<OldSecret>,
+    pub settings: DeliverySettings,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldSecret {
+    pub secret: Secret,
+    pub until: OffsetDateTime,
+}
+
+impl Endpoint {
+    /// Old secrets that sign as well, at most.
+    pub const MAX_OLD_SECRETS: usize = 3;
+
+    pub fn new(url: impl Into<String>, secret: Secret) -> Self {
+        let (old_secrets, settings) = (Vec::new(), DeliverySettings::default());
+        Self { url: url.into(), secret, old_secrets, settings }
+    }
+
+    /// A new secret, beside which those of before sign until `until`, at the longest.
+    pub fn rotate(&mut self, secret: Secret, now: OffsetDateTime, until: OffsetDateTime) {
+        let old = OldSecret { secret: std::mem::replace(&mut self.secret, secret), until };
+        self.old_secrets.insert(0, old);
+        for old in &mut self.old_secrets {
+            old.until = old.until.min(until);
+        }
+        self.old_secrets.retain(|old| old.until > now);
+        self.old_secrets.truncate(Self::MAX_OLD_SECRETS);
+    }
+
+    /// The secrets that sign at this time, newest first.
+    pub fn secrets(&self, now: OffsetDateTime) -> impl Iterator<Item = &Secret> {
+        let old = self.old_secrets.iter().filter(move |old| old.until > now);
+        std::iter::once(&self.secret).chain(old.map(|old| &old.secret))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

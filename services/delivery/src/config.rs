@@ -64,7 +64,8 @@ impl DeliveryConfig {
         Reach { http: self.allow_http, private_networks: self.allow_private_networks }
     }
 
-    pub(crate) fn policy(&self) -> Policy {
-        Policy { max_attempts: self.max_attempts, max_retry_after: self.max_retry_after }
+    pub(crate) fn policy(&self) -> Policy<'static> {
+        let Self { max_attempts, max_retry_after, .. } = *self;
+        Policy { max_attempts, max_retry_after, schedule: &[] }
     }
 }

@@ -13,12 +13,30 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use triggerline_kafka::Tier;
-use triggerline_types::{Outcome, Response};
+use triggerline_types::{DeliverySettings, Outcome, Response};
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Policy {
+pub(crate) struct Policy<'a> {
     pub(crate) max_attempts: u32,
     pub(crate) max_retry_after: Duration,
+    /// What is waited after each attempt, after more than these the last; as the tiers are, if empty.
+    pub(crate) schedule: &'a [Duration],
+}
+
+impl<'a> Policy<'a> {
+    /// What a subscription wants, and where it doesn't say, what the installation does.
+    pub(crate) fn of(self, settings: &'a DeliverySettings) -> Self {
+        let schedule = &settings.schedule[..];
+        let each_once = u32::try_from(schedule.len()).ok().filter(|waits| *waits > 0);
+        let own = settings.max_attempts.or(each_once.map(|waits| waits + 1));
+        Self { max_attempts: own.unwrap_or(self.max_attempts), schedule, ..self }
+    }
+
+    fn wait_after(&self, attempt: u32) -> Duration {
+        let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+        let own = self.schedule.get(index).or(self.schedule.last()).copied();
+        own.unwrap_or_else(|| Tier::ALL.get(index).copied().unwrap_or(Tier::Hours12).delay())
+    }
 }
 
 /// What is known when the decision is made.
@@ -41,7 +59,7 @@ pub(crate) struct Decision {
     pub(crate) unsubscribe: bool,
 }
 
-pub(crate) fn decide(seen: &Seen<'_>, policy: &Policy) -> Decision {
+pub(crate) fn decide(seen: &Seen<'_>, policy: &Policy<'_>) -> Decision {
     let settled = |outcome| Decision { outcome, unsubscribe: false };
     let give_up = |reason: String| settled(Outcome::DeadLettered { reason });
     let retry = |why: String| {
@@ -49,7 +67,7 @@ pub(crate) fn decide(seen: &Seen<'_>, policy: &Policy) -> Decision {
             let reason = format!("{why}; attempt {} was the last", seen.attempt);
             return settled(Outcome::DeadLettered { reason });
         }
-        let own = tier_after(seen.attempt).delay().mul_f64(0.8 + 0.4 * seen.dice);
+        let own = policy.wait_after(seen.attempt).mul_f64(0.8 + 0.4 * seen.dice);
         let asked = seen.retry_after.map(|asked| asked.min(policy.max_retry_after));
         settled(Outcome::Retry { at: seen.now + own.max(asked.unwrap_or_default()) })
     };
@@ -71,18 +89,13 @@ pub(crate) fn decide(seen: &Seen<'_>, policy: &Policy) -> Decision {
     }
 }
 
-/// The tier that an attempt which failed is followed by.
-fn tier_after(attempt: u32) -> Tier {
-    let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
-    Tier::ALL.get(index).copied().unwrap_or(Tier::Hours12)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-    const POLICY: Policy = Policy { max_attempts: 8, max_retry_after: Duration::from_hours(1) };
+    const POLICY: Policy<'_> =
+        Policy { max_attempts: 8, max_retry_after: Duration::from_hours(1), schedule: &[] };
 
     fn answered(status: u16) -> Response {
         Response::Answered { status, excerpt: String::new() }
@@ -140,6 +153,33 @@ mod tests {
         }
         let reason = "connection refused; attempt 8 was the last".to_owned();
         assert_eq!(decide(&seen(&failed, 8), &POLICY).outcome, Outcome::DeadLettered { reason });
+    }
+
+    #[test]
+    fn a_subscription_may_have_a_schedule_of_its_own() {
+        let failed = answered(503);
+        // (schedule, max_attempts) → waits, then the end
+        for (schedule, max_attempts, waits) in [
+            (&[][..], Some(3), &[5, 60][..]),
+            (&[1, 10], None, &[1, 10]),
+            (&[1, 10], Some(5), &[1, 10, 10, 10]),
+            (&[1, 10], Some(2), &[1]),
+            (&[7], Some(1), &[]),
+            (&[], None, &[5, 60, 300, 1_800, 7_200, 21_600, 43_200]),
+        ] {
+            let schedule = schedule.iter().map(|seconds| Duration::from_secs(*seconds)).collect();
+            let settings =
+                DeliverySettings { schedule, max_attempts, ..DeliverySettings::default() };
+            let policy = POLICY.of(&settings);
+            for (attempt, seconds) in (1..).zip(waits) {
+                let at = NOW + Duration::from_secs(*seconds);
+                let decision = decide(&seen(&failed, attempt), &policy);
+                assert_eq!(decision.outcome, Outcome::Retry { at }, "{settings:?} {attempt}");
+            }
+            let last = u32::try_from(waits.len()).unwrap() + 1;
+            let end = decide(&seen(&failed, last), &policy).outcome;
+            assert!(matches!(end, Outcome::DeadLettered { .. }), "{settings:?}: {end:?}");
+        }
     }
 
     #[test]

@@ -264,13 +264,14 @@ impl Gate {
 
     /// How long a delivery is put off that finds the gate full: until those before it should have
     /// been sent, at the pace of late.
-    pub(crate) fn put_off(&mut self, now: Instant) -> Duration {
+    /// `gap`: what is between two requests at least, however fast the endpoint answers.
+    pub(crate) fn put_off(&mut self, gap: Duration, now: Instant) -> Duration {
         let (each, latest) = match self.lately {
             Some(seconds) => (seconds / self.limit, LATEST),
             None => (1.0 / self.limit, LATEST_UNKNOWN),
         };
         let queue = self.queued_until.map_or(Duration::ZERO, |until| until - now);
-        let queue = (queue + Duration::from_secs_f64(each.min(60.0))).min(latest);
+        let queue = (queue + Duration::from_secs_f64(each.min(60.0)).max(gap)).min(latest);
         self.queued_until = Some(now + queue);
         SOONEST + queue
     }
@@ -473,15 +474,15 @@ mod tests {
         let (mut gate, mut now) = (Gate::new(16), Instant::now());
         // 16 at once, 160 ms each: 100 a second.
         rounds(&mut gate, &mut now, 1, Ended::Well { latency: 160 * MILLI });
-        let waits: Vec<_> = (0..40_000).map(|_| gate.put_off(now)).collect();
+        let waits: Vec<_> = (0..40_000).map(|_| gate.put_off(Duration::ZERO, now)).collect();
         assert!(waits.is_sorted());
         for (nth, seconds) in [(0, 1), (999, 11), (9_999, 101), (39_999, 301)] {
             assert_eq!((waits[nth] + SECOND / 2).as_secs(), seconds, "{nth}");
         }
         // 100 s later the queue is that much shorter.
         now += 100 * SECOND;
-        assert_eq!(gate.put_off(now).as_secs(), 201);
+        assert_eq!(gate.put_off(Duration::ZERO, now).as_secs(), 201);
         now += 1_000 * SECOND;
-        assert_eq!(gate.put_off(now).as_secs(), 1);
+        assert_eq!(gate.put_off(Duration::ZERO, now).as_secs(), 1);
     }
 }

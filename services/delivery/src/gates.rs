@@ -5,15 +5,19 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use triggerline_kafka::Stop;
 use triggerline_service::clock::Clock;
-use triggerline_types::SubscriptionId;
+use triggerline_types::{SubscriptionId, Throttle};
 
 use crate::crowd::Inside;
 use crate::gate::{Ended, Entry, Gate, Pass};
+use crate::turns::{Turns, gap};
+
+/// Whose turn comes later than this doesn't wait for it here.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Gates {
     /// Requests at once to one endpoint, at most.
@@ -24,6 +28,7 @@ pub(crate) struct Gates {
 
 struct Watched {
     gate: Mutex<Gate>,
+    turns: Mutex<Turns>,
     /// Told of each place that is free again.
     free: Notify,
 }
@@ -31,6 +36,15 @@ struct Watched {
 impl Watched {
     fn gate(&self) -> MutexGuard<'_, Gate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing would be lost by forgetting it.
+    fn is_idle(&self, now: Instant) -> bool {
+        self.gate().is_idle(now) && self.turns().is_idle(now)
     }
 }
 
@@ -59,10 +73,27 @@ impl Gates {
     pub(crate) async fn admit(
         &self,
         subscription: SubscriptionId,
+        throttle: Option<Throttle>,
         inside: &Inside,
         stop: &Stop,
     ) -> Admission {
         let watched = self.of(subscription);
+        let least = throttle.map_or(Duration::ZERO, gap);
+        if let Some(throttle) = throttle {
+            let now = self.clock.instant();
+            // Whoever finds it shut is put off below, and takes no turn from others.
+            let patience = if inside.is_crowded() { Duration::ZERO } else { PATIENCE };
+            let is_shut = watched.gate().is_shut(now);
+            let turn =
+                if is_shut { Some(now) } else { watched.turns().take(throttle, patience, now) };
+            let Some(turn) = turn else {
+                return Admission::PutOff(watched.gate().put_off(least, now));
+            };
+            tokio::select! {
+                () = self.clock.sleep(turn - now) => {}
+                () = stop.asked() => return Admission::Stopped,
+            }
+        }
         loop {
             // From before it asks, so that no place that becomes free is missed.
             let mut free = std::pin::pin!(watched.free.notified());
@@ -80,7 +111,7 @@ impl Gates {
                         return Admission::Admitted(Admitted { watched, clock, pass, ended });
                     }
                     Entry::Closed(wait) => return Admission::PutOff(wait),
-                    Entry::Full if crowded => return Admission::PutOff(gate.put_off(now)),
+                    Entry::Full if crowded => return Admission::PutOff(gate.put_off(least, now)),
                     Entry::Full => {}
                 }
             }
@@ -99,12 +130,10 @@ impl Gates {
         // Swept when it has doubled since the last time, so that each entry is paid for once.
         if gates.len() == gates.capacity() {
             let now = self.clock.instant();
-            gates.retain(|_, watched| {
-                Arc::strong_count(watched) > 1 || !watched.gate().is_idle(now)
-            });
+            gates.retain(|_, watched| Arc::strong_count(watched) > 1 || !watched.is_idle(now));
         }
         let gate = Mutex::new(Gate::new(self.most));
-        let watched = Arc::new(Watched { gate, free: Notify::new() });
+        let watched = Arc::new(Watched { gate, turns: Mutex::default(), free: Notify::new() });
         gates.insert(subscription, Arc::clone(&watched));
         watched
     }

@@ -30,7 +30,7 @@ pub(crate) struct Deliverer {
     pub(crate) sender: Sender,
     pub(crate) producer: Producer,
     pub(crate) topics: Topics,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Policy<'static>,
     pub(crate) watch: Watch,
     pub(crate) clock: Clock,
 }
@@ -142,7 +142,7 @@ impl Deliverer {
             now: self.now(),
             dice: rand::rng().random_range(0.0..1.0),
         };
-        let decision = decide(&seen, &self.policy);
+        let decision = decide(&seen, &self.policy.of(&endpoint.settings));
         if !matches!(sent.response, Response::NotSent { .. }) {
             let took_it = decision.outcome == Outcome::Delivered;
             self.watch.tell(delivery.subscription_id, took_it, started_at);
@@ -262,7 +262,11 @@ impl Handler for Deliverer {
         let inside = self.crowds.enter(partition, delivery.subscription_id, bytes);
         let attempted = match self.endpoint(&delivery).await? {
             Err(outcome) => Attempted::not(outcome, self.now()),
-            Ok(_) => match self.gates.admit(delivery.subscription_id, &inside, stop).await {
+            Ok(Endpoint { settings, .. }) => match self
+                .gates
+                .admit(delivery.subscription_id, settings.throttle, &inside, stop)
+                .await
+            {
                 Admission::PutOff(wait) => return self.put_off(&delivery, wait).await,
                 Admission::Stopped => return Err(HandlerError::Stopped),
                 // It may have waited long: the endpoint as it is now.

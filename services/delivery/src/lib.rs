@@ -3,7 +3,7 @@
 //! A delivery comes in from `deliveries` or from a retry tier ([`handler`]). If it isn't due
 //! yet, it waits or goes on to another tier ([`wait`], pure). When it is due, it comes to its
 //! endpoint's gate ([`gates`]): how much an endpoint gets at once, and whether it is asked at all,
-//! follows from how it answers ([`gate`], pure). Who would wait there at the cost of others
+//! follows from how it answers ([`gate`], pure) and how often it wants to be asked ([`turns`], pure). Who would wait there at the cost of others
 //! ([`crowd`], pure) is put off, by way of a retry tier, and so is everyone while the endpoint is
 //! down. Then the service signs ([`request`]) and sends it ([`send`]) to an address that was vetted
 //! ([`connect`]), decides what the answer means ([`decide`], pure), and writes the attempt to
@@ -20,6 +20,7 @@ mod handler;
 mod health;
 mod request;
 mod send;
+mod turns;
 mod wait;
 
 use std::sync::Arc;

@@ -16,7 +16,12 @@ pub(crate) fn request(
     let event = &delivery.event;
     let body = webhook::body(event);
     let timestamp = now.unix_timestamp();
-    let signature = webhook::sign(&endpoint.secret, &delivery.id, timestamp, &body);
+    // While a secret is rotated, what it replaces signs as well; receivers need one that fits.
+    let signatures = endpoint
+        .secrets(now)
+        .map(|secret| webhook::sign(secret, &delivery.id, timestamp, &body))
+        .collect::<Vec<_>>()
+        .join(" ");
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(url)
@@ -24,7 +29,7 @@ pub(crate) fn request(
         .header(header::USER_AGENT, concat!("Triggerline/", env!("CARGO_PKG_VERSION")))
         .header(webhook::ID, delivery.id.to_string())
         .header(webhook::TIMESTAMP, timestamp)
-        .header(webhook::SIGNATURE, signature)
+        .header(webhook::SIGNATURE, signatures)
         .header("ce-specversion", "1.0")
         .header("ce-id", event.id.to_string())
         .header("ce-type", event.event_type.as_str())
@@ -44,6 +49,9 @@ pub(crate) fn request(
     }
     if let Some(traceparent) = &event.traceparent {
         request = request.header("traceparent", traceparent);
+    }
+    for (name, value) in &endpoint.settings.headers {
+        request = request.header(name, value);
     }
     request.body(Full::new(body))
 }

@@ -54,11 +54,12 @@ impl Sender {
             },
             Err(refused) => return not_sent(format!("the URL {refused}")),
         };
-        let deadline = Instant::now() + self.timeout;
+        let timeout = endpoint.settings.timeout.unwrap_or(self.timeout);
+        let deadline = Instant::now() + timeout;
         let response = match timeout_at(deadline, self.client.request(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return from_error(&error),
-            Err(_) => return failed(format!("no answer within {} ms", self.timeout.as_millis())),
+            Err(_) => return failed(format!("no answer within {} ms", timeout.as_millis())),
         };
         let (head, body) = response.into_parts();
         // The status is the answer, whatever becomes of the body.

@@ -50,6 +50,7 @@ pub(crate) enum Kind {
     NotFound,
     MethodNotAllowed,
     Conflict,
+    PreconditionFailed,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     TooLarge,
@@ -71,7 +72,7 @@ pub(crate) struct Row {
 
 impl Kind {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::MalformedBody,
         Self::InvalidField,
         Self::InvalidParameter,
@@ -83,6 +84,7 @@ impl Kind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::PreconditionFailed,
         Self::IdempotencyKeyInUse,
         Self::IdempotencyKeyReused,
         Self::TooLarge,
@@ -126,6 +128,12 @@ impl Kind {
             Self::Conflict => {
                 ("conflict", 409, Code::FailedPrecondition, "Not as things stand now")
             }
+            Self::PreconditionFailed => (
+                "precondition-failed",
+                412,
+                Code::FailedPrecondition,
+                "It has been changed meanwhile",
+            ),
             Self::IdempotencyKeyInUse => (
                 "idempotency-key-in-use",
                 409,

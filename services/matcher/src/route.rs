@@ -122,7 +122,7 @@ mod tests {
             workflow_id: "w".to_owned(),
             event_types: vec![EventTypePattern::parse(event_type).unwrap()],
             jsonpath: jsonpath.map(str::to_owned),
-            endpoint: Endpoint { url: "https://a.example/".to_owned(), secret: Secret::generate() },
+            endpoint: Endpoint::new("https://a.example/", Secret::generate()),
             state: SubscriptionState::Active,
             revision: Revision(3),
             created_at: now,

@@ -9,14 +9,15 @@ use std::time::Duration;
 use futures::future::join_all;
 use time::OffsetDateTime;
 use triggerline_types::{
-    Actor, ApiKeyId, Customer, CustomerId, Endpoint, EventType, EventTypePattern, Revision,
-    SchemaMode, Secret, SubscriptionId, SubscriptionState,
+    Actor, ApiKeyId, Customer, CustomerId, DeliverySettings, Endpoint, EventType, EventTypePattern,
+    Revision, SchemaMode, Secret, SubscriptionId, SubscriptionState, Throttle,
 };
 
 use super::keys::new_key;
 use super::{access, keys, replays};
 use crate::{
-    AccessChange, ControlStore, CustomerChange, KeyCreation, NewCustomer, NewSubscription,
+    AccessChange, ControlStore, CustomerChange, Edited, KeyCreation, NewCustomer, NewSubscription,
+    SubscriptionEdit, SubscriptionFields,
 };
 
 pub(super) const BY: Actor = Actor::Operator;
@@ -31,6 +32,7 @@ pub async fn control_store(store: Arc<dyn ControlStore>) {
     a_customer_changes_as_far_as_it_was_asked(&*store).await;
     a_subscription_is_kept_as_it_was_given(&*store).await;
     a_change_of_state_takes_a_new_revision(&*store).await;
+    an_edit_is_all_or_nothing_and_of_what_was_read(&*store).await;
     a_streak_of_failures_ends_with_a_success_a_change_or_a_long_silence(&*store).await;
     another_customers_subscription_is_not_there(&*store).await;
     keys::judge(&store).await;
@@ -115,8 +117,14 @@ fn new_subscription(customer_id: CustomerId) -> NewSubscription {
         event_types: vec![pattern("order.*"), pattern("payment.captured")],
         jsonpath: Some("$.items[?@.name == 'ü']".to_owned()),
         endpoint: Endpoint {
-            url: "https://a.example/x?y=z".to_owned(),
-            secret: Secret::generate(),
+            settings: DeliverySettings {
+                headers: [("x-größe".to_owned(), "\"ü\"".to_owned())].into(),
+                timeout: Some(Duration::from_millis(1_500)),
+                max_attempts: Some(3),
+                schedule: vec![Duration::from_secs(1), Duration::from_hours(24)],
+                throttle: Some(Throttle { rate: "600/1m".parse().unwrap(), burst: 7 }),
+            },
+            ..Endpoint::new("https://a.example/x?y=z", Secret::generate())
         },
     }
 }
@@ -163,6 +171,61 @@ async fn a_change_of_state_takes_a_new_revision(store: &dyn ControlStore) {
     assert_eq!(changes.subscriptions, [deleted], "whoever follows learns that it was deleted");
     let changes = store.changes_since(changes.revision, 10).await.unwrap();
     assert_eq!((changes.subscriptions.len(), changes.revision), (0, changes.revision));
+}
+
+async fn an_edit_is_all_or_nothing_and_of_what_was_read(store: &dyn ControlStore) {
+    let customer = customer(store, "edits").await;
+    let made = store.create_subscription(new_subscription(customer.id), BY).await.unwrap();
+    let edit = async |edit, expected| {
+        store.edit_subscription(customer.id, made.id, edit, expected, BY).await.unwrap()
+    };
+    let kept = |edited| match edited {
+        Edited::Kept(subscription) => *subscription,
+        other => panic!("{other:?}"),
+    };
+    let same = SubscriptionFields::of(&made);
+    let fields = |fields| SubscriptionEdit::Fields(Box::new(fields));
+    assert_eq!(edit(fields(same.clone()), None).await, Edited::Kept(Box::new(made.clone())));
+    let other = SubscriptionFields {
+        workflow_id: "another".to_owned(),
+        event_types: Vec::new(),
+        jsonpath: None,
+        url: "https://b.example/".to_owned(),
+        settings: DeliverySettings::default(),
+    };
+    let changed = kept(edit(fields(other.clone()), Some(made.revision)).await);
+    assert_eq!(SubscriptionFields::of(&changed), other);
+    assert!(changed.revision > made.revision && changed.updated_at >= made.updated_at);
+    assert_eq!(changed.endpoint.secret, made.endpoint.secret);
+    assert_eq!(edit(fields(same.clone()), Some(made.revision)).await, Edited::Stale);
+    let found = store.subscription(customer.id, made.id).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&changed));
+    // Rotated often: the newest few of the old sign as well, none longer than was said last.
+    let mut secrets = vec![made.endpoint.secret.clone()];
+    let mut last = changed;
+    for hours in [2, 3, 4, 1] {
+        let secret = Secret::generate();
+        let overlap = Duration::from_hours(hours);
+        secrets.insert(0, secret.clone());
+        last = kept(edit(SubscriptionEdit::Rotate { secret, overlap }, Some(last.revision)).await);
+    }
+    let found = store.subscription(customer.id, made.id).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&last));
+    assert_eq!(
+        last.endpoint.secrets(last.updated_at).collect::<Vec<_>>(),
+        secrets[..4].iter().collect::<Vec<_>>()
+    );
+    let later = last.updated_at + Duration::from_hours(1);
+    assert_eq!(last.endpoint.secrets(later).collect::<Vec<_>>(), [&secrets[0]]);
+    let at_once = SubscriptionEdit::Rotate { secret: Secret::generate(), overlap: Duration::ZERO };
+    assert!(kept(edit(at_once, None).await).endpoint.old_secrets.is_empty());
+    let nobodys = store
+        .edit_subscription(CustomerId::new(), made.id, fields(same.clone()), None, BY)
+        .await
+        .unwrap();
+    assert_eq!(nobodys, Edited::Missing);
+    edit(SubscriptionEdit::State(SubscriptionState::Deleted), None).await;
+    assert_eq!(edit(fields(same), None).await, Edited::Missing);
 }
 
 async fn a_streak_of_failures_ends_with_a_success_a_change_or_a_long_silence(

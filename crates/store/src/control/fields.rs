@@ -1,8 +1,8 @@
 //! How fields are written in every backend's columns.
 
 use triggerline_types::{
-    Actor, DeliveryId, Endpoint, EventType, EventTypePattern, RateLimit, ReplayState, SchemaMode,
-    Scope, Secret, Source, Standing, SubscriptionId, SubscriptionState,
+    Actor, DeliveryId, EventType, EventTypePattern, RateLimit, ReplayState, SchemaMode, Scope,
+    Source, Standing, SubscriptionId, SubscriptionState,
 };
 use uuid::Uuid;
 
@@ -23,11 +23,6 @@ pub(crate) fn event_types_to_text(patterns: &[EventTypePattern]) -> String {
 pub(crate) fn event_types_from_text(text: &str) -> Result<Vec<EventTypePattern>, String> {
     let patterns = text.split_whitespace().map(EventTypePattern::parse);
     patterns.collect::<Result<_, _>>().map_err(|error| error.to_string())
-}
-
-pub(crate) fn endpoint(url: String, secret: Vec<u8>) -> Result<Endpoint, String> {
-    let secret = Secret::from_bytes(secret).map_err(|error| error.to_string())?;
-    Ok(Endpoint { url, secret })
 }
 
 pub(crate) fn state(name: &str, reason: Option<String>) -> Result<SubscriptionState, String> {

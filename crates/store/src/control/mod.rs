@@ -1,10 +1,12 @@
 //! What people set up, and the promises of whatever keeps it.
 //!
 //! The **trait** ([`ControlStore`]) is what services hold. What it is **asked** for and answers
-//! with stands in [`asked`]; how both backends write it into columns in [`fields`]; what they
-//! call a change in the audit trail in [`trail`].
+//! with stands in [`asked`], a change of a subscription in [`edit`]; how both backends write it into
+//! columns in [`fields`] and [`endpoint`]; what they call a change in the audit trail in [`trail`].
 
 mod asked;
+mod edit;
+pub(crate) mod endpoint;
 pub(crate) mod fields;
 pub(crate) mod replays;
 pub(crate) mod trail;
@@ -27,6 +29,7 @@ pub use asked::{
     MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, NewCustomer, NewSubscription, SchemaPut,
 };
 pub(crate) use asked::{has_room, rotated_expiry};
+pub use edit::{Edited, SubscriptionEdit, SubscriptionFields};
 
 /// After so long without a failure nobody knows that an endpoint still fails.
 pub const FORGOTTEN: Duration = Duration::from_hours(48);
@@ -191,7 +194,24 @@ pub trait ControlStore: ReplayStore {
         id: SubscriptionId,
         state: SubscriptionState,
         by: Actor,
-    ) -> Result<Option<Subscription>, StoreError>;
+    ) -> Result<Option<Subscription>, StoreError> {
+        let edit = SubscriptionEdit::State(state);
+        Ok(match self.edit_subscription(customer, id, edit, None, by).await? {
+            Edited::Kept(subscription) => Some(*subscription),
+            Edited::Stale | Edited::Missing => None,
+        })
+    }
+
+    /// Changes a subscription, under a new revision, if it is at the revision that is
+    /// `expected`, where one is. An edit that changes nothing leaves all as it is.
+    async fn edit_subscription(
+        &self,
+        customer: CustomerId,
+        id: SubscriptionId,
+        edit: SubscriptionEdit,
+        expected: Option<Revision>,
+        by: Actor,
+    ) -> Result<Edited, StoreError>;
 
     /// Notes that a subscription's endpoint failed at `at`, and returns since when it has done
     /// nothing else, as far as was noted: since the first failure after it recovered, after its

@@ -13,6 +13,8 @@ pub(crate) const API_KEY_ROTATED: &str = "api_key.rotated";
 pub(crate) const SCHEMA_PUT: &str = "schema.put";
 pub(crate) const SCHEMA_DELETED: &str = "schema.deleted";
 pub(crate) const SUBSCRIPTION_CREATED: &str = "subscription.created";
+pub(crate) const SUBSCRIPTION_UPDATED: &str = "subscription.updated";
+pub(crate) const SUBSCRIPTION_SECRET_ROTATED: &str = "subscription.secret_rotated";
 pub(crate) const REPLAY_CREATED: &str = "replay.created";
 pub(crate) const REPLAY_CANCELLED: &str = "replay.cancelled";
 

@@ -29,12 +29,12 @@ use tokio::sync::watch;
 use tokio_postgres::{Config, Transaction};
 use triggerline_types::{
     Actor, ApiKey, ApiKeyId, AuditEntry, AuditId, Customer, CustomerId, EventType, Revision,
-    Schema, SchemaMode, Subscription, SubscriptionId, SubscriptionState, truncate_to_millis,
+    Schema, SchemaMode, Subscription, SubscriptionId, truncate_to_millis,
 };
 
 use crate::control::{
-    Access, AccessChanges, Changes, ControlStore, CustomerChange, KeyCreation, KeyRotation,
-    NewCustomer, NewSubscription, SchemaPut,
+    Access, AccessChanges, Changes, ControlStore, CustomerChange, Edited, KeyCreation, KeyRotation,
+    NewCustomer, NewSubscription, SchemaPut, SubscriptionEdit,
 };
 use crate::error::StoreError;
 use listen::Listener;
@@ -244,14 +244,15 @@ impl ControlStore for PostgresControl {
         subscriptions::all(self, customer).await
     }
 
-    async fn set_subscription_state(
+    async fn edit_subscription(
         &self,
         customer: CustomerId,
         id: SubscriptionId,
-        state: SubscriptionState,
+        edit: SubscriptionEdit,
+        expected: Option<Revision>,
         by: Actor,
-    ) -> Result<Option<Subscription>, StoreError> {
-        subscriptions::set_state(self, customer, id, state, by).await
+    ) -> Result<Edited, StoreError> {
+        subscriptions::edit(self, customer, id, edit, expected, by).await
     }
 
     async fn endpoint_failed(

@@ -1,17 +1,15 @@
 //! Subscriptions, and the feed of their changes.
 
 use tokio_postgres::Row;
-use triggerline_types::{
-    Actor, CustomerId, Revision, Subscription, SubscriptionId, SubscriptionState,
-};
+use triggerline_types::{Actor, CustomerId, Revision, Subscription, SubscriptionId};
 
 use super::exchange::Fault;
 use super::{PostgresControl, audit, failing, next_revision, now};
-use crate::control::{Changes, NewSubscription, fields, trail};
+use crate::control::{Changes, Edited, NewSubscription, SubscriptionEdit, endpoint, fields, trail};
 use crate::error::StoreError;
 
 const SUBSCRIPTION: &str = "SELECT id, customer_id, workflow_id, event_types, jsonpath, url, \
-     secret, state, reason, revision, created_at, updated_at FROM subscriptions";
+     secret, state, reason, revision, created_at, updated_at, old_secrets, settings FROM subscriptions";
 /// Where the revision stands in it.
 const REVISION: usize = 9;
 
@@ -25,8 +23,9 @@ pub(super) async fn create(
             let revision = next_revision(transaction).await?;
             let made = new.into_subscription(revision, now());
             let insert = "INSERT INTO subscriptions (id, customer_id, workflow_id, event_types, \
-                 jsonpath, url, secret, state, reason, revision, created_at, updated_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+                 jsonpath, url, secret, state, reason, revision, created_at, updated_at, \
+                 old_secrets, settings) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
             transaction
                 .execute(
                     insert,
@@ -43,6 +42,8 @@ pub(super) async fn create(
                         &made.revision.0,
                         &made.created_at,
                         &made.updated_at,
+                        &endpoint::old_secrets_to_text(&made.endpoint.old_secrets),
+                        &endpoint::settings_to_text(&made.endpoint.settings),
                     ],
                 )
                 .await?;
@@ -82,13 +83,14 @@ pub(super) async fn all(
         .await
 }
 
-pub(super) async fn set_state(
+pub(super) async fn edit(
     store: &PostgresControl,
     customer: CustomerId,
     id: SubscriptionId,
-    state: SubscriptionState,
+    edit: SubscriptionEdit,
+    expected: Option<Revision>,
     by: Actor,
-) -> Result<Option<Subscription>, StoreError> {
+) -> Result<Edited, StoreError> {
     store
         .change("change a subscription", async |transaction| {
             // Locked before it is judged, so that two changes at once don't overwrite each other.
@@ -97,35 +99,46 @@ pub(super) async fn set_state(
             );
             let row = transaction.query_opt(&query, &[id.as_uuid(), customer.as_uuid()]).await?;
             let Some(row) = row else {
-                return Ok(None);
+                return Ok(Edited::Missing);
             };
             let mut changed = subscription(&row)?;
-            if changed.state == state {
-                return Ok(Some(changed));
+            if expected.is_some_and(|expected| expected != changed.revision) {
+                return Ok(Edited::Stale);
             }
-            changed.state = state;
+            let now = now();
+            let Some(applied) = edit.apply(&mut changed, now) else {
+                return Ok(Edited::Kept(Box::new(changed)));
+            };
             changed.revision = next_revision(transaction).await?;
-            changed.updated_at = now();
-            let update = "UPDATE subscriptions SET state = $2, reason = $3, revision = $4, \
-                 updated_at = $5 WHERE id = $1";
+            changed.updated_at = now;
+            let update = "UPDATE subscriptions SET workflow_id = $2, event_types = $3, \
+                 jsonpath = $4, url = $5, secret = $6, state = $7, reason = $8, revision = $9, \
+                 updated_at = $10, old_secrets = $11, settings = $12 WHERE id = $1";
             transaction
                 .execute(
                     update,
                     &[
                         id.as_uuid(),
+                        &changed.workflow_id,
+                        &fields::event_types_to_text(&changed.event_types),
+                        &changed.jsonpath,
+                        &changed.endpoint.url,
+                        &changed.endpoint.secret.as_bytes(),
                         &changed.state.as_str(),
                         &changed.state.reason(),
                         &changed.revision.0,
                         &changed.updated_at,
+                        &endpoint::old_secrets_to_text(&changed.endpoint.old_secrets),
+                        &endpoint::settings_to_text(&changed.endpoint.settings),
                     ],
                 )
                 .await?;
-            // Its endpoint is judged anew.
-            failing::forget(transaction, id).await?;
-            let action = trail::subscription_set(&changed.state);
-            let entry = trail::entry(customer, by, action, id, changed.updated_at);
+            if applied.begins_anew {
+                failing::forget(transaction, id).await?;
+            }
+            let entry = trail::entry(customer, by, applied.action, id, now);
             audit::record(transaction, entry).await?;
-            Ok(Some(changed))
+            Ok(Edited::Kept(Box::new(changed)))
         })
         .await
 }
@@ -154,7 +167,8 @@ fn subscription(row: &Row) -> Result<Subscription, Fault> {
         workflow_id: row.get(2),
         event_types: fields::event_types_from_text(row.get(3)).map_err(&unreadable)?,
         jsonpath: row.get(4),
-        endpoint: fields::endpoint(row.get(5), row.get(6)).map_err(&unreadable)?,
+        endpoint: endpoint::endpoint(row.get(5), row.get(6), row.get(12), row.get(13))
+            .map_err(&unreadable)?,
         state: fields::state(row.get(7), row.get(8)).map_err(&unreadable)?,
         revision: Revision(row.get(REVISION)),
         created_at: row.get(10),

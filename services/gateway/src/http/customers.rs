@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer, Serialize};
 use triggerline_store::{CustomerChange, NewCustomer};
 use triggerline_types::{Customer, CustomerId, RateLimit, Scope, format_instant};
@@ -15,11 +15,11 @@ use utoipa::ToSchema;
 use super::body::MERGE_PATCH;
 use super::keys::{judge_name, rate_limit};
 use super::paging::{Page, Paging};
-use super::{Id, Query, read_json, read_json_as};
+use super::{Id, Query, accept_patch, read_json, read_json_as};
 use crate::Shared;
 use crate::asking::Asking;
 use crate::config::Plans;
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -196,17 +196,7 @@ pub(super) async fn change(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<CustomerView>, Response> {
-    changed(&shared, &asking, id, &headers, body).await.map(Json).map_err(|problem| {
-        let unsupported = problem.kind == Kind::UnsupportedMediaType;
-        let mut response = problem.into_response();
-        if unsupported {
-            // RFC 5789 §2.2 wants a 415 to say what would do.
-            let types = HeaderValue::try_from(MERGE_PATCH.join(", "));
-            let name = HeaderName::from_static("accept-patch");
-            types.map(|types| response.headers_mut().insert(name, types)).ok();
-        }
-        response
-    })
+    changed(&shared, &asking, id, &headers, body).await.map(Json).map_err(accept_patch)
 }
 
 async fn changed(

@@ -7,6 +7,7 @@ mod audit;
 mod body;
 mod customers;
 mod dead_letters;
+mod edits;
 mod events;
 mod inbox;
 mod keys;
@@ -18,6 +19,7 @@ mod release;
 mod replays;
 mod schemas;
 mod subscriptions;
+mod terms;
 
 use std::sync::Arc;
 
@@ -25,9 +27,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,7 +55,8 @@ fn documented() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(inbox::deliveries))
         .routes(routes!(release::one))
         .routes(routes!(subscriptions::create, subscriptions::list))
-        .routes(routes!(subscriptions::show, subscriptions::delete))
+        .routes(routes!(subscriptions::show, edits::change, subscriptions::delete))
+        .routes(routes!(edits::rotate))
         .routes(routes!(subscriptions::pause))
         .routes(routes!(subscriptions::resume))
         .routes(routes!(dead_letters::list))
@@ -138,6 +142,18 @@ async fn read_json_or_nothing<T: DeserializeOwned>(
     body::expect(headers, body::JSON)?;
     let body: Option<Object<T>> = json::read(&received.bytes)?;
     Ok(body.map(|Object(body)| body))
+}
+
+/// The answer to a patch that was refused. RFC 5789 §2.2 wants a 415 to say what would do.
+fn accept_patch(problem: Problem) -> Response {
+    let unsupported = problem.kind == Kind::UnsupportedMediaType;
+    let mut response = problem.into_response();
+    if unsupported {
+        let types = HeaderValue::try_from(body::MERGE_PATCH.join(", "));
+        let name = HeaderName::from_static("accept-patch");
+        types.map(|types| response.headers_mut().insert(name, types)).ok();
+    }
+    response
 }
 
 /// All of something.

@@ -40,9 +40,10 @@ macro_rules! pages {
 }
 
 /// The pages of docs/errors, by name.
-const ERRORS: [(&str, &str); 20] = pages![
+const ERRORS: [(&str, &str); 21] = pages![
     "README",
     "conflict",
+    "precondition-failed",
     "idempotency-key-in-use",
     "idempotency-key-reused",
     "internal",

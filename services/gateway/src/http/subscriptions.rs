@@ -1,21 +1,27 @@
-//! `/v1/subscriptions`: create, list, show, pause, resume, delete
+//! `/v1/subscriptions`: create, list, show, pause, resume, delete. Other changes are in
+//! [`super::edits`], how deliveries are wanted in [`super::terms`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use triggerline_guard::{Reach, check_url};
 use triggerline_matching::Selector;
-use triggerline_store::NewSubscription;
+use triggerline_store::{NewSubscription, SubscriptionFields};
 use triggerline_types::{
     CustomerId, Endpoint, EventTypePattern, Scope, Secret, Subscription, SubscriptionId,
     SubscriptionState, format_instant,
 };
 use utoipa::ToSchema;
 
+use super::edits::answer;
+use super::terms::{self, RetryBody, Terms, ThrottleBody};
 use super::{Id, List, read_json};
 use crate::Shared;
 use crate::asking::Asking;
@@ -29,9 +35,11 @@ const MAX_WORKFLOW_BYTES: usize = 255;
 /// The longest URL, in bytes.
 const MAX_URL_BYTES: usize = 2_048;
 
+/// A subscription as its owner describes it.
 #[derive(Deserialize, ToSchema)]
+#[schema(as = NewSubscriptionBody)]
 #[serde(deny_unknown_fields)]
-struct NewSubscriptionBody {
+pub(super) struct Described {
     /// The caller's own name for what it starts.
     #[schema(min_length = 1, max_length = 255, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     workflow_id: String,
@@ -56,6 +64,17 @@ struct SelectorBody {
 struct DeliveryBody {
     url: String,
     secret: Option<String>,
+    /// Sent with each request; 20 at most, 4,096 bytes each. Values are not shown again.
+    headers: Option<BTreeMap<String, String>>,
+    /// For a request and its answer; the installation's (15,000) if absent.
+    #[schema(minimum = 1_000, maximum = 30_000)]
+    timeout_ms: Option<u64>,
+    /// When it is tried again, and how often.
+    #[schema(value_type = Option<RetryBody>)]
+    retry: Option<Object<RetryBody>>,
+    /// How often the endpoint is asked, at most.
+    #[schema(value_type = Option<ThrottleBody>)]
+    rate_limit: Option<Object<ThrottleBody>>,
 }
 
 /// Create a subscription
@@ -64,7 +83,7 @@ struct DeliveryBody {
 /// answer shows the signing secret this once.
 #[utoipa::path(
     post, path = "/v1/subscriptions", tag = "Subscriptions", operation_id = "createSubscription",
-    request_body = NewSubscriptionBody,
+    request_body = Described,
     responses(
         (status = 201, description = "Made.", body = SubscriptionView),
         (status = 422, description = "The selector can't be compiled."),
@@ -75,13 +94,13 @@ pub(super) async fn create(
     asking: Asking,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<SubscriptionView>), Problem> {
+) -> Result<(StatusCode, Response), Problem> {
     let customer = asking.may(Scope::SubscriptionsWrite)?;
     let new = judge(read_json(&shared, &headers, body).await?, customer, shared.reach)?;
     let created = shared.control.create_subscription(new, asking.caller().actor()).await?;
     // The one time that the secret is shown.
     let secret = Some(created.endpoint.secret.reveal());
-    Ok((StatusCode::CREATED, Json(SubscriptionView { secret, ..SubscriptionView::of(&created) })))
+    Ok((StatusCode::CREATED, answer(&created, secret)))
 }
 
 /// List subscriptions
@@ -114,10 +133,10 @@ pub(super) async fn show(
     State(shared): State<Arc<Shared>>,
     asking: Asking,
     Id(id): Id<SubscriptionId>,
-) -> Result<Json<SubscriptionView>, Problem> {
+) -> Result<Response, Problem> {
     let customer = asking.may(Scope::SubscriptionsRead)?;
     let found = shared.control.subscription(customer, id).await?;
-    Ok(Json(SubscriptionView::of(&found.ok_or_else(Problem::not_found)?)))
+    Ok(answer(&found.ok_or_else(Problem::not_found)?, None))
 }
 
 /// Pause a subscription
@@ -134,8 +153,8 @@ pub(super) async fn pause(
     State(shared): State<Arc<Shared>>,
     asking: Asking,
     Id(id): Id<SubscriptionId>,
-) -> Result<Json<SubscriptionView>, Problem> {
-    set_state(&shared, &asking, id, SubscriptionState::Paused).await.map(Json)
+) -> Result<Response, Problem> {
+    set_state(&shared, &asking, id, SubscriptionState::Paused).await
 }
 
 /// Resume a subscription
@@ -150,8 +169,8 @@ pub(super) async fn resume(
     State(shared): State<Arc<Shared>>,
     asking: Asking,
     Id(id): Id<SubscriptionId>,
-) -> Result<Json<SubscriptionView>, Problem> {
-    set_state(&shared, &asking, id, SubscriptionState::Active).await.map(Json)
+) -> Result<Response, Problem> {
+    set_state(&shared, &asking, id, SubscriptionState::Active).await
 }
 
 /// Delete a subscription
@@ -176,52 +195,70 @@ async fn set_state(
     asking: &Asking,
     id: SubscriptionId,
     state: SubscriptionState,
-) -> Result<SubscriptionView, Problem> {
+) -> Result<Response, Problem> {
     let customer = asking.may(Scope::SubscriptionsWrite)?;
     let actor = asking.caller().actor();
     let changed = shared.control.set_subscription_state(customer, id, state, actor).await?;
-    Ok(SubscriptionView::of(&changed.ok_or_else(Problem::not_found)?))
+    Ok(answer(&changed.ok_or_else(Problem::not_found)?, None))
 }
 
-/// Judges the body of a new subscription. Pure, but for the secret where none is given.
+impl Described {
+    /// What is asked for, if it can be had. Pure.
+    pub(super) fn judge(self, reach: Reach) -> Result<SubscriptionFields, Problem> {
+        let Object(delivery) = self.delivery;
+        let selector =
+            self.selector.map_or_else(SelectorBody::default, |Object(selector)| selector);
+        if self.workflow_id.is_empty()
+            || self.workflow_id.len() > MAX_WORKFLOW_BYTES
+            || self.workflow_id.chars().any(char::is_control)
+        {
+            let detail =
+                format!("is 1 to {MAX_WORKFLOW_BYTES} bytes long, without control characters");
+            return Err(Problem::field("/workflow_id", detail));
+        }
+        let event_types = event_types(self.event_types)?;
+        if let Some(query) = &selector.jsonpath {
+            Selector::compile(query).map_err(|error| {
+                Problem::at(Kind::InvalidSelector, "/selector/jsonpath", error.to_string())
+            })?;
+        }
+        if delivery.url.len() > MAX_URL_BYTES {
+            let detail = format!("is at most {MAX_URL_BYTES} bytes long");
+            return Err(Problem::field("/delivery/url", detail));
+        }
+        let url = check_url(&delivery.url, reach)
+            .map_err(|refused| Problem::field("/delivery/url", refused.to_string()))?;
+        let settings = terms::judge(Terms {
+            headers: delivery.headers,
+            timeout_ms: delivery.timeout_ms,
+            retry: delivery.retry,
+            rate_limit: delivery.rate_limit,
+        })?;
+        Ok(SubscriptionFields {
+            workflow_id: self.workflow_id,
+            event_types,
+            jsonpath: selector.jsonpath,
+            url: url.into(),
+            settings,
+        })
+    }
+}
+
+/// Judges a new subscription. Pure, but for the secret where none is given.
 fn judge(
-    body: NewSubscriptionBody,
+    mut body: Described,
     customer_id: CustomerId,
     reach: Reach,
 ) -> Result<NewSubscription, Problem> {
-    let Object(delivery) = body.delivery;
-    let selector = body.selector.map_or_else(SelectorBody::default, |Object(selector)| selector);
-    if body.workflow_id.is_empty()
-        || body.workflow_id.len() > MAX_WORKFLOW_BYTES
-        || body.workflow_id.chars().any(char::is_control)
-    {
-        let detail = format!("is 1 to {MAX_WORKFLOW_BYTES} bytes long, without control characters");
-        return Err(Problem::field("/workflow_id", detail));
-    }
-    let event_types = event_types(body.event_types)?;
-    if let Some(query) = &selector.jsonpath {
-        Selector::compile(query).map_err(|error| {
-            Problem::at(Kind::InvalidSelector, "/selector/jsonpath", error.to_string())
-        })?;
-    }
-    if delivery.url.len() > MAX_URL_BYTES {
-        let detail = format!("is at most {MAX_URL_BYTES} bytes long");
-        return Err(Problem::field("/delivery/url", detail));
-    }
-    let url = check_url(&delivery.url, reach)
-        .map_err(|refused| Problem::field("/delivery/url", refused.to_string()))?;
-    let secret = match delivery.secret {
+    let secret = match body.delivery.0.secret.take() {
         Some(text) => Secret::parse(&text)
             .map_err(|error| Problem::field("/delivery/secret", error.to_string()))?,
         None => Secret::generate(),
     };
-    Ok(NewSubscription {
-        customer_id,
-        workflow_id: body.workflow_id,
-        event_types,
-        jsonpath: selector.jsonpath,
-        endpoint: Endpoint { url: url.into(), secret },
-    })
+    let fields = body.judge(reach)?;
+    let SubscriptionFields { workflow_id, event_types, jsonpath, url, settings } = fields;
+    let endpoint = Endpoint { settings, ..Endpoint::new(url, secret) };
+    Ok(NewSubscription { customer_id, workflow_id, event_types, jsonpath, endpoint })
 }
 
 /// The member `event_types`.
@@ -266,20 +303,48 @@ struct SelectorView {
 #[derive(Serialize, ToSchema)]
 struct DeliveryView {
     url: String,
+    /// Names of the headers that are sent beside ours.
+    #[schema(required = false)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    header_names: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u128>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<RetryBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit: Option<ThrottleBody>,
+    /// When secrets that were rotated out stop signing, newest first.
+    #[schema(required = false)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    old_secrets_until: Vec<String>,
 }
 
 impl SubscriptionView {
     fn of(subscription: &Subscription) -> Self {
+        Self::with(subscription, None)
+    }
+
+    pub(super) fn with(subscription: &Subscription, secret: Option<String>) -> Self {
+        let Endpoint { url, old_secrets, settings, .. } = &subscription.endpoint;
+        let now = OffsetDateTime::now_utc();
+        let old = old_secrets.iter().filter(|old| old.until > now);
         let event_types = subscription.event_types.iter().map(ToString::to_string).collect();
         Self {
             id: subscription.id,
             workflow_id: subscription.workflow_id.clone(),
             event_types,
             selector: SelectorView { jsonpath: subscription.jsonpath.clone() },
-            delivery: DeliveryView { url: subscription.endpoint.url.clone() },
+            delivery: DeliveryView {
+                url: url.clone(),
+                header_names: settings.headers.keys().cloned().collect(),
+                timeout_ms: settings.timeout.map(|timeout| timeout.as_millis()),
+                retry: terms::retry_of(settings),
+                rate_limit: terms::throttle_of(settings),
+                old_secrets_until: old.map(|old| format_instant(old.until)).collect(),
+            },
             state: subscription.state.as_str(),
             reason: subscription.state.reason().map(str::to_owned),
-            secret: None,
+            secret,
             created_at: format_instant(subscription.created_at),
             updated_at: format_instant(subscription.updated_at),
         }

@@ -121,7 +121,7 @@ async fn set_up(platform: &Platform, receiver: &Receiver) -> anyhow::Result<Prod
                         workflow_id: subscription.path.to_owned(),
                         event_types: event_types.into_iter().collect::<Result<_, _>>()?,
                         jsonpath: subscription.jsonpath.map(str::to_owned),
-                        endpoint: Endpoint { url, secret },
+                        endpoint: Endpoint::new(url, secret),
                     },
                     Actor::Operator,
                 )

@@ -20,13 +20,13 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use triggerline_types::{
     Actor, ApiKey, ApiKeyId, AuditEntry, AuditId, Customer, CustomerId, EventType, Revision,
-    Schema, SchemaMode, Subscription, SubscriptionId, SubscriptionState, truncate_to_millis,
+    Schema, SchemaMode, Subscription, SubscriptionId, truncate_to_millis,
 };
 
 use super::{Fault, Lite};
 use crate::control::{
-    Access, AccessChanges, Changes, ControlStore, CustomerChange, KeyCreation, KeyRotation,
-    NewCustomer, NewSubscription, SchemaPut,
+    Access, AccessChanges, Changes, ControlStore, CustomerChange, Edited, KeyCreation, KeyRotation,
+    NewCustomer, NewSubscription, SchemaPut, SubscriptionEdit,
 };
 use crate::error::StoreError;
 
@@ -35,6 +35,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../control_2.sql"),
     include_str!("../control_3.sql"),
     include_str!("../control_4.sql"),
+    include_str!("../control_5.sql"),
 ];
 
 pub struct SqliteControl {
@@ -240,14 +241,15 @@ impl ControlStore for SqliteControl {
         subscriptions::all(self, customer).await
     }
 
-    async fn set_subscription_state(
+    async fn edit_subscription(
         &self,
         customer: CustomerId,
         id: SubscriptionId,
-        state: SubscriptionState,
+        edit: SubscriptionEdit,
+        expected: Option<Revision>,
         by: Actor,
-    ) -> Result<Option<Subscription>, StoreError> {
-        subscriptions::set_state(self, customer, id, state, by).await
+    ) -> Result<Edited, StoreError> {
+        subscriptions::edit(self, customer, id, edit, expected, by).await
     }
 
     async fn endpoint_failed(

@@ -1,17 +1,15 @@
 //! Subscriptions, and the feed of their changes.
 
 use libsql::{Connection, Row, params};
-use triggerline_types::{
-    Actor, CustomerId, Revision, Subscription, SubscriptionId, SubscriptionState, millis,
-};
+use triggerline_types::{Actor, CustomerId, Revision, Subscription, SubscriptionId, millis};
 
 use super::super::{Fault, column};
 use super::{SqliteControl, audit, blob, collect, failing, next_revision, now, rows};
-use crate::control::{Changes, NewSubscription, fields, trail};
+use crate::control::{Changes, Edited, NewSubscription, SubscriptionEdit, endpoint, fields, trail};
 use crate::error::StoreError;
 
 const SUBSCRIPTION: &str = "SELECT id, customer_id, workflow_id, event_types, jsonpath, url, \
-     secret, state, reason, revision, created_at, updated_at FROM subscriptions";
+     secret, state, reason, revision, created_at, updated_at, old_secrets, settings FROM subscriptions";
 /// Where the revision stands in it.
 const REVISION: i32 = 9;
 
@@ -24,8 +22,9 @@ pub(super) async fn create(
         .change("create a subscription", async move |connection: &Connection| {
             let made = new.into_subscription(next_revision(connection).await?, now());
             let insert = "INSERT INTO subscriptions (id, customer_id, workflow_id, event_types, \
-                 jsonpath, url, secret, state, reason, revision, created_at, updated_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                 jsonpath, url, secret, state, reason, revision, created_at, updated_at, \
+                 old_secrets, settings) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
             let values = params![
                 blob(made.id.as_uuid()),
                 blob(made.customer_id.as_uuid()),
@@ -38,7 +37,9 @@ pub(super) async fn create(
                 made.state.reason(),
                 made.revision.0,
                 millis(made.created_at),
-                millis(made.updated_at)
+                millis(made.updated_at),
+                endpoint::old_secrets_to_text(&made.endpoint.old_secrets),
+                endpoint::settings_to_text(&made.endpoint.settings)
             ];
             connection.execute(insert, values).await?;
             let (action, at) = (trail::SUBSCRIPTION_CREATED, made.created_at);
@@ -77,40 +78,52 @@ pub(super) async fn all(
         .await
 }
 
-pub(super) async fn set_state(
+pub(super) async fn edit(
     store: &SqliteControl,
     customer: CustomerId,
     id: SubscriptionId,
-    state: SubscriptionState,
+    edit: SubscriptionEdit,
+    expected: Option<Revision>,
     by: Actor,
-) -> Result<Option<Subscription>, StoreError> {
+) -> Result<Edited, StoreError> {
     store
         .change("change a subscription", async move |connection: &Connection| {
             let Some(mut changed) = find(connection, customer, id).await? else {
-                return Ok(None);
+                return Ok(Edited::Missing);
             };
-            if changed.state == state {
-                return Ok(Some(changed));
+            if expected.is_some_and(|expected| expected != changed.revision) {
+                return Ok(Edited::Stale);
             }
-            changed.state = state;
+            let now = now();
+            let Some(applied) = edit.apply(&mut changed, now) else {
+                return Ok(Edited::Kept(Box::new(changed)));
+            };
             changed.revision = next_revision(connection).await?;
-            changed.updated_at = now();
-            let update = "UPDATE subscriptions SET state = ?2, reason = ?3, revision = ?4, \
-                 updated_at = ?5 WHERE id = ?1";
+            changed.updated_at = now;
+            let update = "UPDATE subscriptions SET workflow_id = ?2, event_types = ?3, \
+                 jsonpath = ?4, url = ?5, secret = ?6, state = ?7, reason = ?8, revision = ?9, \
+                 updated_at = ?10, old_secrets = ?11, settings = ?12 WHERE id = ?1";
             let values = params![
                 blob(id.as_uuid()),
+                changed.workflow_id.clone(),
+                fields::event_types_to_text(&changed.event_types),
+                changed.jsonpath.clone(),
+                changed.endpoint.url.clone(),
+                changed.endpoint.secret.as_bytes().to_vec(),
                 changed.state.as_str(),
                 changed.state.reason(),
                 changed.revision.0,
-                millis(changed.updated_at)
+                millis(changed.updated_at),
+                endpoint::old_secrets_to_text(&changed.endpoint.old_secrets),
+                endpoint::settings_to_text(&changed.endpoint.settings)
             ];
             connection.execute(update, values).await?;
-            // Its endpoint is judged anew.
-            failing::forget(connection, id).await?;
-            let action = trail::subscription_set(&changed.state);
-            let entry = trail::entry(customer, by, action, id, changed.updated_at);
+            if applied.begins_anew {
+                failing::forget(connection, id).await?;
+            }
+            let entry = trail::entry(customer, by, applied.action, id, now);
             audit::record(connection, entry).await?;
-            Ok(Some(changed))
+            Ok(Edited::Kept(Box::new(changed)))
         })
         .await
 }
@@ -150,7 +163,13 @@ fn subscription(row: &Row) -> Result<Subscription, Fault> {
         workflow_id: row.get(2)?,
         event_types: fields::event_types_from_text(&row.get::<String>(3)?).map_err(unreadable)?,
         jsonpath: row.get(4)?,
-        endpoint: fields::endpoint(row.get(5)?, row.get(6)?).map_err(unreadable)?,
+        endpoint: endpoint::endpoint(
+            row.get(5)?,
+            row.get(6)?,
+            &row.get::<String>(12)?,
+            &row.get::<String>(13)?,
+        )
+        .map_err(unreadable)?,
         state: fields::state(&row.get::<String>(7)?, row.get(8)?).map_err(unreadable)?,
         revision: Revision(row.get(REVISION)?),
         created_at: column::instant(row, TABLE, 10)?,

@@ -1,0 +1,45 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::RateLimit;
+
+/// How a subscription wants its deliveries. What it doesn't say is the installation's to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliverySettings {
+    /// Sent with each request beside our own; names are lower case.
+    pub headers: BTreeMap<String, String>,
+    /// For a whole request, its answer included.
+    pub timeout: Option<Duration>,
+    /// Attempts at a delivery before it is given up.
+    pub max_attempts: Option<u32>,
+    /// What to wait after the first attempt, after the second and so on; after more than these the
+    /// last. Empty means: as the installation's retry tiers are.
+    pub schedule: Vec<Duration>,
+    pub throttle: Option<Throttle>,
+}
+
+impl DeliverySettings {
+    pub const MAX_HEADERS: usize = 20;
+    /// Of a header's name and value together.
+    pub const MAX_HEADER_BYTES: usize = 4_096;
+    pub const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+    pub const MAX_ATTEMPTS: u32 = 50;
+    pub const MAX_WAITS: usize = 50;
+    pub const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
+    pub const MAX_BURST: u32 = 10_000;
+}
+
+/// How often an endpoint may be asked: evenly, but for so many at once after a rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    pub rate: RateLimit,
+    pub burst: u32,
+}
+
+impl Throttle {
+    /// What a rate allows at once where nothing else is said: a second's worth, at least one.
+    pub fn burst_of(rate: RateLimit) -> u32 {
+        let seconds = u32::try_from(rate.window().as_secs()).unwrap_or(u32::MAX).max(1);
+        (rate.quota() / seconds).clamp(1, DeliverySettings::MAX_BURST)
+    }
+}

@@ -1,0 +1,436 @@
+//! Changing a subscription: `PATCH /v1/subscriptions/{id}` and `POST …/rotate-secret`, each only if
+//! it still is what the caller has seen (`If-Match`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, header};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use triggerline_guard::Reach;
+use triggerline_store::{Edited, SubscriptionEdit, SubscriptionFields};
+use triggerline_types::{Revision, Scope, Secret, Subscription, SubscriptionId};
+use utoipa::ToSchema;
+
+use super::body::MERGE_PATCH;
+use super::subscriptions::{Described, SubscriptionView};
+use super::terms::{self, RetryBody};
+use super::{Id, accept_patch, read_json_as, read_json_or_nothing};
+use crate::Shared;
+use crate::asking::Asking;
+use crate::json;
+use crate::problem::{Kind, Problem};
+
+/// How long a rotated secret goes on signing where nothing else is asked for, and at most.
+const OVERLAP: Duration = Duration::from_hours(24);
+const MAX_OVERLAP: Duration = Duration::from_hours(24 * 7);
+/// Edits of others that an edit without `If-Match` is made again after.
+const TRIES: usize = 10;
+
+/// A JSON Merge Patch (RFC 7396): what is absent stays, `null` removes.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "says what a patch may hold, for the document")]
+struct SubscriptionPatchBody {
+    #[schema(min_length = 1, max_length = 255, required = false, nullable = false)]
+    workflow_id: Option<String>,
+    /// As a whole; every type where it is removed.
+    #[schema(max_items = 100)]
+    event_types: Option<Vec<String>>,
+    selector: Option<SelectorPatchBody>,
+    #[schema(required = false, nullable = false)]
+    delivery: Option<DeliveryPatchBody>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "see above")]
+struct SelectorPatchBody {
+    jsonpath: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "see above")]
+struct DeliveryPatchBody {
+    #[schema(required = false, nullable = false)]
+    url: Option<String>,
+    /// Member by member; a value of `null` removes a header.
+    #[schema(value_type = Option<std::collections::BTreeMap<String, Option<String>>>)]
+    headers: Option<Value>,
+    #[schema(minimum = 1_000, maximum = 30_000)]
+    timeout_ms: Option<u64>,
+    retry: Option<RetryBody>,
+    rate_limit: Option<ThrottlePatchBody>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "see above")]
+struct ThrottlePatchBody {
+    #[schema(required = false, nullable = false, example = "10/1s")]
+    rate: Option<String>,
+    #[schema(minimum = 1, maximum = 10_000)]
+    burst: Option<u32>,
+}
+
+/// Change a subscription
+///
+/// A JSON Merge Patch (RFC 7396): `application/merge-patch+json`, or `application/json` read as one.
+/// With `If-Match`, only if the subscription is as its `ETag` says. The secret is changed by rotating
+/// it. Counts within a second; what was matched before is delivered as the subscription is then.
+#[utoipa::path(
+    patch, path = "/v1/subscriptions/{id}", tag = "Subscriptions", operation_id = "updateSubscription",
+    params(
+        ("id" = Uuid, Path, description = "The subscription's id."),
+        ("If-Match" = Option<String>, Header, description = "An `ETag` that was given before, or `*`."),
+    ),
+    request_body(
+        content(
+            (SubscriptionPatchBody = "application/merge-patch+json"),
+            (SubscriptionPatchBody = "application/json"),
+        ),
+    ),
+    responses(
+        (status = 200, description = "The subscription as it is now.", body = SubscriptionView),
+        (status = 412, description = "It is not as `If-Match` says."),
+        (status = 422, description = "The selector can't be compiled."),
+    )
+)]
+pub(super) async fn change(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    Id(id): Id<SubscriptionId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
+    let changed = changed(&shared, &asking, id, &headers, body).await;
+    changed.map(|changed| answer(&changed, None)).map_err(accept_patch)
+}
+
+async fn changed(
+    shared: &Shared,
+    asking: &Asking,
+    id: SubscriptionId,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Subscription, Problem> {
+    let customer = asking.may(Scope::SubscriptionsWrite)?;
+    let condition = condition(headers)?;
+    let patch: Map<String, Value> = read_json_as(MERGE_PATCH, shared, headers, body).await?;
+    let patch = Value::Object(patch);
+    for _ in 0..TRIES {
+        let found = shared.control.subscription(customer, id).await?;
+        let found = found.ok_or_else(Problem::not_found)?;
+        condition.check(found.revision)?;
+        let edit = SubscriptionEdit::Fields(Box::new(patched(&found, &patch, shared.reach)?));
+        let (expected, by) = (Some(found.revision), asking.caller().actor());
+        match shared.control.edit_subscription(customer, id, edit, expected, by).await? {
+            Edited::Kept(changed) => return Ok(*changed),
+            Edited::Missing => return Err(Problem::not_found()),
+            // Somebody was faster: patched again, unless that is not what the caller has seen.
+            Edited::Stale => {}
+        }
+    }
+    Err(Problem::new(Kind::Unavailable, "The subscription is being changed by others; try again."))
+}
+
+/// What a patch makes of a subscription: its document is patched, and judged like a new one's.
+fn patched(
+    subscription: &Subscription,
+    patch: &Value,
+    reach: Reach,
+) -> Result<SubscriptionFields, Problem> {
+    if patch.pointer("/delivery/secret").is_some() {
+        let detail = "can't be patched: POST …/rotate-secret makes a new one, beside which the old \
+                      one signs for a while";
+        return Err(Problem::field("/delivery/secret", detail));
+    }
+    let settings = &subscription.endpoint.settings;
+    let mut document = json!({
+        "workflow_id": subscription.workflow_id,
+        "event_types": subscription.event_types.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "selector": {"jsonpath": subscription.jsonpath},
+        "delivery": {
+            "url": subscription.endpoint.url,
+            "headers": settings.headers,
+            "timeout_ms": settings.timeout.map(|timeout| timeout.as_millis()),
+            "retry": terms::retry_of(settings),
+            "rate_limit": terms::throttle_of(settings),
+        },
+    });
+    merge(&mut document, patch);
+    if document.get("event_types").is_none() {
+        document["event_types"] = json!([]);
+    }
+    json::read::<json::Object<Described>>(document.to_string().as_bytes())?.0.judge(reach)
+}
+
+/// RFC 7396 §2. How deep it goes is bounded by how deep JSON is read.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Value::Object(target) = target else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            merge(target.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[derive(Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SecretRotationBody {
+    /// How long both secrets sign; 86,400 (a day) if absent.
+    #[schema(minimum = 0, maximum = 604_800)]
+    overlap_seconds: Option<u64>,
+    /// The new one; made here if absent.
+    secret: Option<String>,
+}
+
+/// Rotate a subscription's secret
+///
+/// The answer shows the new secret this once. While both sign, `webhook-signature` has a signature
+/// of each, the newest first, so that receivers can change over at their leisure. At most four
+/// secrets sign at once.
+#[utoipa::path(
+    post, path = "/v1/subscriptions/{id}/rotate-secret", tag = "Subscriptions", operation_id = "rotateSubscriptionSecret",
+    params(
+        ("id" = Uuid, Path, description = "The subscription's id."),
+        ("If-Match" = Option<String>, Header, description = "An `ETag` that was given before, or `*`."),
+    ),
+    request_body = Option<SecretRotationBody>,
+    responses(
+        (status = 200, description = "The subscription as it is now, with its secret.", body = SubscriptionView),
+        (status = 412, description = "It is not as `If-Match` says."),
+    )
+)]
+pub(super) async fn rotate(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    Id(id): Id<SubscriptionId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let customer = asking.may(Scope::SubscriptionsWrite)?;
+    let condition = condition(&headers)?;
+    let body: Option<SecretRotationBody> = read_json_or_nothing(&shared, &headers, body).await?;
+    let SecretRotationBody { overlap_seconds, secret } = body.unwrap_or_default();
+    let overlap = overlap_seconds.map_or(OVERLAP, Duration::from_secs);
+    if overlap > MAX_OVERLAP {
+        let detail = format!("is a number from 0 to {}", MAX_OVERLAP.as_secs());
+        return Err(Problem::field("/overlap_seconds", detail));
+    }
+    let secret = match secret {
+        None => Secret::generate(),
+        Some(text) => {
+            Secret::parse(&text).map_err(|error| Problem::field("/secret", error.to_string()))?
+        }
+    };
+    let found = shared.control.subscription(customer, id).await?;
+    let found = found.ok_or_else(Problem::not_found)?;
+    condition.check(found.revision)?;
+    // Two rotations at once would each show a secret, of which one signs for a moment only.
+    let expected = Some(found.revision);
+    let edit = SubscriptionEdit::Rotate { secret, overlap };
+    let by = asking.caller().actor();
+    match shared.control.edit_subscription(customer, id, edit, expected, by).await? {
+        Edited::Kept(changed) => {
+            let secret = changed.endpoint.secret.reveal();
+            Ok(answer(&changed, Some(secret)))
+        }
+        Edited::Missing => Err(Problem::not_found()),
+        Edited::Stale if condition == Condition::None => {
+            let detail = "The subscription was changed at the same moment; look, and try again.";
+            Err(Problem::new(Kind::Conflict, detail))
+        }
+        Edited::Stale => Err(stale()),
+    }
+}
+
+/// A subscription with its entity tag.
+pub(super) fn answer(subscription: &Subscription, secret: Option<String>) -> Response {
+    let view = SubscriptionView::with(subscription, secret);
+    let mut response = Json(view).into_response();
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", subscription.revision.0)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+/// What `If-Match` asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Condition {
+    None,
+    /// One of these revisions. A tag that never was ours is none of them.
+    OneOf(Vec<i64>),
+}
+
+impl Condition {
+    fn check(&self, revision: Revision) -> Result<(), Problem> {
+        match self {
+            Self::OneOf(revisions) if !revisions.contains(&revision.0) => Err(stale()),
+            Self::None | Self::OneOf(_) => Ok(()),
+        }
+    }
+}
+
+fn stale() -> Problem {
+    let detail =
+        "The subscription is not as If-Match says: somebody has changed it. Read it again.";
+    Problem::new(Kind::PreconditionFailed, detail)
+}
+
+/// RFC 9110 §13.1.1: tags are compared strongly, so a weak one never fits.
+fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    let mut revisions = Vec::new();
+    let mut asked = false;
+    for value in headers.get_all(header::IF_MATCH) {
+        asked = true;
+        let malformed = || {
+            let told = "is * or entity tags as they were given in ETag: \"17\", say";
+            Problem::parameter("If-Match", told)
+        };
+        let value = value.to_str().map_err(|_| malformed())?.trim();
+        if value == "*" {
+            // It must exist; it is looked for in any case.
+            return Ok(Condition::None);
+        }
+        for tag in value.split(',').map(str::trim) {
+            let weak = tag.strip_prefix("W/");
+            let opaque =
+                weak.unwrap_or(tag).strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+            let opaque = opaque.ok_or_else(malformed)?;
+            revisions.extend(opaque.parse::<i64>().ok().filter(|_| weak.is_none()));
+        }
+    }
+    Ok(if asked { Condition::OneOf(revisions) } else { Condition::None })
+}
+
+#[cfg(test)]
+mod tests {
+    use triggerline_types::{
+        CustomerId, DeliverySettings, Endpoint, EventTypePattern, SubscriptionState, Throttle,
+    };
+
+    use super::*;
+
+    fn subscription() -> Subscription {
+        let now = time::OffsetDateTime::UNIX_EPOCH;
+        let settings = DeliverySettings {
+            headers: [("x-a".to_owned(), "1".to_owned()), ("x-b".to_owned(), "2".to_owned())]
+                .into(),
+            timeout: Some(Duration::from_secs(5)),
+            max_attempts: Some(3),
+            schedule: vec![Duration::from_secs(90)],
+            throttle: Some(Throttle { rate: "10/1s".parse().unwrap(), burst: 5 }),
+        };
+        Subscription {
+            id: SubscriptionId::new(),
+            customer_id: CustomerId::new(),
+            workflow_id: "w".to_owned(),
+            event_types: vec![EventTypePattern::parse("a.*").unwrap()],
+            jsonpath: Some("$.a".to_owned()),
+            endpoint: Endpoint {
+                settings,
+                ..Endpoint::new("https://a.example/", Secret::generate())
+            },
+            state: SubscriptionState::Active,
+            revision: Revision(7),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    fn patch(patch: &Value) -> Result<SubscriptionFields, Problem> {
+        patched(&subscription(), patch, Reach::default())
+    }
+
+    #[test]
+    fn what_a_patch_does_not_name_stays() {
+        let before = SubscriptionFields::of(&subscription());
+        assert_eq!(patch(&json!({})).unwrap(), before);
+        let after = patch(&json!({"workflow_id": "v"})).unwrap();
+        assert_eq!(after, SubscriptionFields { workflow_id: "v".to_owned(), ..before.clone() });
+        let after = patch(&json!({"delivery": {"headers": {"x-a": null, "X-C": "3"}}})).unwrap();
+        let names: Vec<_> = after.settings.headers.keys().map(String::as_str).collect();
+        assert_eq!(names, ["x-b", "x-c"]);
+        assert_eq!(after.settings.throttle, before.settings.throttle);
+        let after = patch(&json!({"event_types": null, "selector": null, "delivery": {
+            "timeout_ms": null, "retry": null, "rate_limit": {"burst": 1}}}))
+        .unwrap();
+        assert_eq!((after.event_types, after.jsonpath), (Vec::new(), None));
+        assert_eq!((after.settings.timeout, after.settings.max_attempts), (None, None));
+        assert_eq!(after.settings.schedule, [] as [Duration; 0]);
+        assert_eq!(after.settings.throttle.map(|throttle| throttle.burst), Some(1));
+    }
+
+    #[test]
+    fn a_patch_is_refused_with_its_place() {
+        let too_many: Map<_, _> = (0..21).map(|n| (format!("x-{n}"), json!("1"))).collect();
+        for (body, pointer) in [
+            (json!({"workflow_id": ""}), "/workflow_id"),
+            (json!({"workflow_id": null}), ""),
+            (json!({"nobody": 1}), "/nobody"),
+            (json!({"event_types": ["a b"]}), "/event_types/0"),
+            (json!({"selector": {"jsonpath": "$["}}), "/selector/jsonpath"),
+            (json!({"delivery": null}), ""),
+            (json!({"delivery": {"url": "http://10.0.0.1/"}}), "/delivery/url"),
+            (json!({"delivery": {"secret": "whsec_x"}}), "/delivery/secret"),
+            (json!({"delivery": {"headers": {"a b": "1"}}}), "/delivery/headers/a b"),
+            (json!({"delivery": {"headers": {"Host": "1"}}}), "/delivery/headers/Host"),
+            (json!({"delivery": {"headers": {"webhook-id": "1"}}}), "/delivery/headers/webhook-id"),
+            (json!({"delivery": {"headers": {"x": "a\r\nb"}}}), "/delivery/headers/x"),
+            (json!({"delivery": {"headers": {"x": "é"}}}), "/delivery/headers/x"),
+            (json!({"delivery": {"headers": {"x": "a".repeat(4_096)}}}), "/delivery/headers/x"),
+            (json!({"delivery": {"headers": {"X-A": "1", "x-a": "2"}}}), "/delivery/headers/x-a"),
+            (json!({"delivery": {"headers": too_many}}), "/delivery/headers"),
+            (json!({"delivery": {"timeout_ms": 999}}), "/delivery/timeout_ms"),
+            (json!({"delivery": {"timeout_ms": 30_001}}), "/delivery/timeout_ms"),
+            (json!({"delivery": {"retry": {"max_attempts": 0}}}), "/delivery/retry/max_attempts"),
+            (json!({"delivery": {"retry": {"max_attempts": 51}}}), "/delivery/retry/max_attempts"),
+            (
+                json!({"delivery": {"retry": {"schedule": ["1s", "0s"]}}}),
+                "/delivery/retry/schedule/1",
+            ),
+            (json!({"delivery": {"retry": {"schedule": ["25h"]}}}), "/delivery/retry/schedule/0"),
+            (json!({"delivery": {"rate_limit": {"rate": "often"}}}), "/delivery/rate_limit/rate"),
+            (json!({"delivery": {"rate_limit": {"burst": 0}}}), "/delivery/rate_limit/burst"),
+        ] {
+            let problem = patch(&body).unwrap_err();
+            assert_eq!(problem.faults[0].pointer, pointer, "{body}: {problem:?}");
+        }
+    }
+
+    #[test]
+    fn a_condition_is_met_by_a_strong_tag_only() {
+        for (value, met) in [
+            ("\"7\"", true),
+            ("*", true),
+            ("\"6\", \"7\"", true),
+            ("W/\"7\"", false),
+            ("\"6\"", false),
+            ("\"another's\"", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::IF_MATCH, value.parse().unwrap())]);
+            let checked = condition(&headers).unwrap().check(Revision(7));
+            assert_eq!(checked.is_ok(), met, "{value}");
+        }
+        for value in ["7", "\"7", ""] {
+            let headers = HeaderMap::from_iter([(header::IF_MATCH, value.parse().unwrap())]);
+            assert_eq!(condition(&headers).unwrap_err().kind, Kind::InvalidParameter, "{value}");
+        }
+        assert_eq!(condition(&HeaderMap::new()).unwrap(), Condition::None);
+    }
+}

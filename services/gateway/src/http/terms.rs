@@ -1,0 +1,213 @@
+//! How a subscription wants its deliveries, as it is asked for and shown: the members of `delivery`
+//! beside its URL and secret.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use triggerline_service::config::duration;
+use triggerline_types::{DeliverySettings, RateLimit, Throttle};
+use utoipa::ToSchema;
+
+use crate::json::Object;
+use crate::problem::Problem;
+
+/// Names (and beginnings of names) that are ours, or the connection's.
+const OURS: [&str; 14] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+const OUR_BEGINNINGS: [&str; 4] = ["webhook-", "ce-", "triggerline-", "proxy-"];
+
+#[derive(Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RetryBody {
+    /// Attempts before it is given up. One more than `schedule` has waits, where that is given;
+    /// else the installation's (8).
+    #[schema(minimum = 1, maximum = 50)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_attempts: Option<u32>,
+    /// What to wait after the first attempt, after the second and so on, ±20 %; after more than
+    /// these the last. From 1s to 24h each.
+    #[schema(max_items = 50, example = json!(["5s", "1m", "10m"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) schedule: Option<Vec<String>>,
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ThrottleBody {
+    /// So many requests in so long, evenly.
+    #[schema(pattern = "^[1-9][0-9]{0,8}/[1-9][0-9]{0,3}[smh]$", example = "10/1s")]
+    rate: String,
+    /// So many at once after a rest; a second's worth if absent, at least 1.
+    #[schema(minimum = 1, maximum = 10_000)]
+    burst: Option<u32>,
+}
+
+/// What may stand in `delivery` beside the URL and the secret.
+pub(super) struct Terms {
+    pub(super) headers: Option<BTreeMap<String, String>>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) retry: Option<Object<RetryBody>>,
+    pub(super) rate_limit: Option<Object<ThrottleBody>>,
+}
+
+pub(super) fn judge(terms: Terms) -> Result<DeliverySettings, Problem> {
+    let retry = terms.retry.map(|Object(retry)| retry).unwrap_or_default();
+    Ok(DeliverySettings {
+        headers: headers(terms.headers.unwrap_or_default())?,
+        timeout: terms.timeout_ms.map(timeout).transpose()?,
+        max_attempts: retry.max_attempts.map(max_attempts).transpose()?,
+        schedule: schedule(&retry.schedule.unwrap_or_default())?,
+        throttle: terms.rate_limit.map(|Object(body)| throttle(&body)).transpose()?,
+    })
+}
+
+fn headers(asked: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Problem> {
+    let place = |name: &str| format!("/delivery/headers/{}", pointed(name));
+    if asked.len() > DeliverySettings::MAX_HEADERS {
+        let detail = format!("has at most {} members", DeliverySettings::MAX_HEADERS);
+        return Err(Problem::field("/delivery/headers", detail));
+    }
+    let mut headers = BTreeMap::new();
+    for (name, value) in asked {
+        if name.len() + value.len() > DeliverySettings::MAX_HEADER_BYTES {
+            let most = DeliverySettings::MAX_HEADER_BYTES;
+            let detail = format!("has at most {most} bytes, name and value together");
+            return Err(Problem::field(place(&name), detail));
+        }
+        let Ok(known) = HeaderName::try_from(&name) else {
+            let detail =
+                "is not a header's name: letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 §5.1)";
+            return Err(Problem::field(place(&name), detail));
+        };
+        let lower = known.as_str();
+        if OURS.contains(&lower) || OUR_BEGINNINGS.iter().any(|ours| lower.starts_with(ours)) {
+            return Err(Problem::field(
+                place(&name),
+                "is a header that is set here; choose another",
+            ));
+        }
+        let printable = value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+        if !printable || value.trim() != value || HeaderValue::try_from(&value).is_err() {
+            let detail = "is printable ASCII, without spaces around it";
+            return Err(Problem::field(place(&name), detail));
+        }
+        if headers.insert(lower.to_owned(), value).is_some() {
+            return Err(Problem::field(
+                place(&name),
+                "is there twice, but for upper and lower case",
+            ));
+        }
+    }
+    Ok(headers)
+}
+
+/// A name in a JSON Pointer (RFC 6901 §3).
+fn pointed(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+fn timeout(millis: u64) -> Result<Duration, Problem> {
+    let (least, most) = DeliverySettings::TIMEOUTS;
+    let timeout = Duration::from_millis(millis);
+    if !(least..=most).contains(&timeout) {
+        let detail = format!("is a number from {} to {}", least.as_millis(), most.as_millis());
+        return Err(Problem::field("/delivery/timeout_ms", detail));
+    }
+    Ok(timeout)
+}
+
+fn max_attempts(count: u32) -> Result<u32, Problem> {
+    if !(1..=DeliverySettings::MAX_ATTEMPTS).contains(&count) {
+        let detail = format!("is a number from 1 to {}", DeliverySettings::MAX_ATTEMPTS);
+        return Err(Problem::field("/delivery/retry/max_attempts", detail));
+    }
+    Ok(count)
+}
+
+fn schedule(texts: &[String]) -> Result<Vec<Duration>, Problem> {
+    if texts.len() > DeliverySettings::MAX_WAITS {
+        let detail = format!("has at most {} items", DeliverySettings::MAX_WAITS);
+        return Err(Problem::field("/delivery/retry/schedule", detail));
+    }
+    let (least, most) = DeliverySettings::WAITS;
+    let read = |(index, text): (usize, &String)| {
+        let wait = duration::parse(text).filter(|wait| (least..=most).contains(wait));
+        wait.ok_or_else(|| {
+            let place = format!("/delivery/retry/schedule/{index}");
+            Problem::field(place, "is a time from 1s to 24h, such as 30s, 10m or 2h")
+        })
+    };
+    texts.iter().enumerate().map(read).collect()
+}
+
+fn throttle(body: &ThrottleBody) -> Result<Throttle, Problem> {
+    let rate: RateLimit = body.rate.parse().map_err(|error| {
+        Problem::field("/delivery/rate_limit/rate", format!("is invalid: {error}"))
+    })?;
+    let burst = body.burst.unwrap_or_else(|| Throttle::burst_of(rate));
+    if !(1..=DeliverySettings::MAX_BURST).contains(&burst) {
+        let detail = format!("is a number from 1 to {}", DeliverySettings::MAX_BURST);
+        return Err(Problem::field("/delivery/rate_limit/burst", detail));
+    }
+    Ok(Throttle { rate, burst })
+}
+
+/// What is shown again of the retries, where anything was said.
+pub(super) fn retry_of(settings: &DeliverySettings) -> Option<RetryBody> {
+    let DeliverySettings { max_attempts, schedule, .. } = settings;
+    let schedule = (!schedule.is_empty()).then(|| schedule.iter().map(written).collect());
+    (max_attempts.is_some() || schedule.is_some())
+        .then_some(RetryBody { max_attempts: *max_attempts, schedule })
+}
+
+pub(super) fn throttle_of(settings: &DeliverySettings) -> Option<ThrottleBody> {
+    let shown = |Throttle { rate, burst }: Throttle| ThrottleBody {
+        rate: rate.to_string(),
+        burst: Some(burst),
+    };
+    settings.throttle.map(shown)
+}
+
+fn written(wait: &Duration) -> String {
+    let millis = wait.as_millis();
+    for (unit, length) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
+        if millis.is_multiple_of(length) {
+            return format!("{}{unit}", millis / length);
+        }
+    }
+    format!("{millis}ms")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        for text in ["1s", "1500ms", "90s", "2m", "24h"] {
+            let read = duration::parse(text).unwrap();
+            assert_eq!(written(&read), text);
+        }
+    }
+
+    #[test]
+    fn names_in_pointers_are_escaped() {
+        assert_eq!(pointed("a/b~c"), "a~1b~0c");
+    }
+}
