@@ -281,7 +281,7 @@ pub(super) struct SubscriptionView {
     workflow_id: String,
     event_types: Vec<String>,
     selector: SelectorView,
-    delivery: DeliveryView,
+    delivery: EndpointView,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -301,7 +301,7 @@ struct SelectorView {
 }
 
 #[derive(Serialize, ToSchema)]
-struct DeliveryView {
+struct EndpointView {
     url: String,
     /// Names of the headers that are sent beside ours.
     #[schema(required = false)]
@@ -334,7 +334,7 @@ impl SubscriptionView {
             workflow_id: subscription.workflow_id.clone(),
             event_types,
             selector: SelectorView { jsonpath: subscription.jsonpath.clone() },
-            delivery: DeliveryView {
+            delivery: EndpointView {
                 url: url.clone(),
                 header_names: settings.headers.keys().cloned().collect(),
                 timeout_ms: settings.timeout.map(|timeout| timeout.as_millis()),
