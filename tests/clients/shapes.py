@@ -50,6 +50,7 @@ GOOD = {
             "timeout_ms": 5000,
             "retry": {"max_attempts": 3, "schedule": ["1s"]},
             "rate_limit": {"rate": "10/1s", "burst": 5},
+            "batch": {"max_events": 2, "max_bytes": 1000, "max_wait_ms": 5},
         },
     },
     **{
@@ -63,6 +64,7 @@ GOOD = {
                 "timeout_ms": 5000,
                 "retry": {"max_attempts": 3, "schedule": ["1s"]},
                 "rate_limit": {"rate": "10/1s", "burst": 5},
+            "batch": {"max_events": 2, "max_bytes": 1000, "max_wait_ms": 5},
             },
         }
         for kind in ("application/json", "application/merge-patch+json")

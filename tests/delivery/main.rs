@@ -1,6 +1,7 @@
 //! Delivery as receivers see it, on real Kafka and PostgreSQL.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
+mod batches;
 mod days;
 mod isolation;
 mod replays;

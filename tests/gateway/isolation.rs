@@ -18,6 +18,7 @@ fn body(operation: &str) -> String {
         }
         "createApiKey" | "createCustomerApiKey" => json!({"name": "x", "scopes": ["events:read"]}),
         "createCustomer" => json!({"name": "x"}),
+        "updateSubscription" => json!({"workflow_id": "theirs now"}),
         "updateCustomer" => json!({"name": "theirs now"}),
         "putSchema" => json!({"mode": "warn", "schema": {}}),
         _ => Value::Null,
@@ -31,6 +32,15 @@ struct Owned {
     key: String,
     subscription: String,
     event: String,
+    replay: String,
+}
+
+impl Owned {
+    /// Ids of nobody's.
+    fn nothing() -> Self {
+        let id = || EventId::new().to_string();
+        Self { customer: id(), key: id(), subscription: id(), event: id(), replay: id() }
+    }
 }
 
 async fn own(client: &Client, customer: &str) -> anyhow::Result<Owned> {
@@ -50,13 +60,24 @@ async fn own(client: &Client, customer: &str) -> anyhow::Result<Owned> {
         if status == StatusCode::OK { Ok(()) } else { Err(status.to_string()) }
     })
     .await?;
-    Ok(Owned { customer: customer.to_owned(), key, subscription, event })
+    // There is no replayer, so it stays as it is.
+    let asked = json!({"subscription_id": subscription, "from": "2026-01-01T00:00:00Z"});
+    let made = client.post("/v1/replays", asked.to_string()).await?;
+    let replay = text(&made.expect(StatusCode::ACCEPTED)?, "id");
+    Ok(Owned { customer: customer.to_owned(), key, subscription, event, replay })
 }
 
 /// Everything that the owner can see of what is its own.
 async fn seen(client: &Client) -> anyhow::Result<Vec<Value>> {
     let mut seen = Vec::new();
-    for path in ["/v1/subscriptions", "/v1/api-keys", "/v1/schemas", "/v1/inbox", "/v1/audit"] {
+    for path in [
+        "/v1/subscriptions",
+        "/v1/api-keys",
+        "/v1/schemas",
+        "/v1/inbox",
+        "/v1/replays",
+        "/v1/audit",
+    ] {
         let mut body = client.get(path).await?.expect(StatusCode::OK)?;
         for one in body["data"].as_array_mut().into_iter().flatten() {
             // Moves with use, not with meddling.
@@ -83,22 +104,23 @@ async fn no_operation_reaches_another_customers_things() -> anyhow::Result<()> {
         for (method, operation) in item.as_object().unwrap() {
             asked += 1;
             let id = text(operation, "operationId");
-            let fill = |subscription: &str, key: &str, event: &str, customer: &str, kind: &str| {
+            let fill = |things: &Owned, kind: &str| {
+                let Owned { customer, key, subscription, event, replay } = things;
                 let tag = if path.starts_with("/v1/subscriptions") {
                     subscription
                 } else if path.starts_with("/v1/api-keys") {
                     key
                 } else if path.starts_with("/v1/events") {
                     event
+                } else if path.starts_with("/v1/replays") {
+                    replay
                 } else {
                     customer
                 };
                 path.replace("{id}", tag).replace("{key}", key).replace("{event_type}", kind)
             };
-            let Owned { customer, key, subscription, event } = &things;
-            let nobody = EventId::new().to_string();
-            let theirs = fill(subscription, key, event, customer, "their.type");
-            let nothing = fill(&nobody, &nobody, &nobody, &nobody, "no.type");
+            let theirs = fill(&things, "their.type");
+            let nothing = fill(&Owned::nothing(), "no.type");
             let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())?;
             let has_body = operation.get("requestBody").is_some() && body(&id) != "null";
             let json = [("content-type", "application/json")];

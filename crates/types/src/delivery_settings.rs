@@ -16,6 +16,8 @@ pub struct DeliverySettings {
     /// last. Empty means: as the installation's retry tiers are.
     pub schedule: Vec<Duration>,
     pub throttle: Option<Throttle>,
+    /// Several events in one request.
+    pub batch: Option<Batching>,
 }
 
 impl DeliverySettings {
@@ -27,6 +29,23 @@ impl DeliverySettings {
     pub const MAX_WAITS: usize = 50;
     pub const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
     pub const MAX_BURST: u32 = 10_000;
+}
+
+/// What goes in one request, at most, and how long the first waits for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    pub max_events: u32,
+    /// Of their payloads together. One that is larger goes alone.
+    pub max_bytes: usize,
+    pub max_wait: Duration,
+}
+
+impl Batching {
+    pub const DEFAULT: Self =
+        Self { max_events: 100, max_bytes: 1_000_000, max_wait: Duration::from_secs(1) };
+    pub const MAX_EVENTS: u32 = 1_000;
+    pub const BYTES: (usize, usize) = (1_000, 5_000_000);
+    pub const MAX_WAIT: Duration = Duration::from_mins(1);
 }
 
 /// How often an endpoint may be asked: evenly, but for so many at once after a rest.

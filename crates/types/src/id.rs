@@ -127,6 +127,13 @@ impl DeliveryId {
         name[16..].copy_from_slice(subscription.0.as_bytes());
         Self(Uuid::new_v5(&DELIVERIES, &name))
     }
+
+    /// The id of a batch of deliveries: the same one for the same deliveries, in any order.
+    pub fn of_batch(deliveries: impl IntoIterator<Item = Self>) -> Self {
+        let mut ids: Vec<_> = deliveries.into_iter().map(|id| *id.0.as_bytes()).collect();
+        ids.sort_unstable();
+        Self(Uuid::new_v5(&DELIVERIES, &ids.concat()))
+    }
 }
 
 #[cfg(test)]

@@ -9,17 +9,19 @@ use triggerline_kafka::{Consumed, Handler, HandlerError, Producer, Stop, Topic, 
 use triggerline_service::clock::Clock;
 use triggerline_store::{ControlStore, Following};
 use triggerline_types::{
-    Actor, Attempt, Delivery, Endpoint, Outcome, Response, Subscription, SubscriptionState,
-    truncate_to_millis,
+    Actor, Attempt, Batching, Delivery, DeliverySettings, Endpoint, Outcome, Response,
+    Subscription, SubscriptionId, SubscriptionState, truncate_to_millis,
 };
 use triggerline_wire as wire;
 
-use crate::crowd::Crowds;
+use crate::batch::{Asked, Batches, Place, Share};
+use crate::crowd::{Crowds, Inside};
 use crate::decide::{Decision, Policy, Seen, decide};
 use crate::gate::Ended;
 use crate::gates::{Admission, Admitted, Gates};
 use crate::health::Watch;
-use crate::send::{self, Sender};
+use crate::request::Parcel;
+use crate::send::{self, Sender, Sent};
 use crate::wait::{Step, Waiting, next, put_off, tier_for};
 
 pub(crate) struct Deliverer {
@@ -27,6 +29,7 @@ pub(crate) struct Deliverer {
     pub(crate) control: Arc<dyn ControlStore>,
     pub(crate) crowds: Crowds,
     pub(crate) gates: Gates,
+    pub(crate) batches: Batches,
     pub(crate) sender: Sender,
     pub(crate) producer: Producer,
     pub(crate) topics: Topics,
@@ -123,31 +126,100 @@ impl Deliverer {
         Ok(())
     }
 
-    /// Makes the request, in the place at its endpoint that `admitted` is.
-    async fn attempt(
+    /// What becomes of a delivery that is due, on its own.
+    async fn alone(
         &self,
         delivery: &Delivery,
+        settings: &DeliverySettings,
+        inside: &Inside,
+        stop: &Stop,
+    ) -> Result<Share, HandlerError> {
+        let id = delivery.subscription_id;
+        match self.gates.admit(id, settings.throttle, inside, stop).await {
+            Admission::PutOff(wait) => Ok(Share::PutOff(wait)),
+            Admission::Stopped => Err(HandlerError::Stopped),
+            // It may have waited long: the endpoint as it is now.
+            Admission::Admitted(admitted) => Ok(match self.endpoint(delivery).await? {
+                Err(outcome) => Share::Settled(outcome),
+                Ok(endpoint) => {
+                    let parcel = Parcel::One(delivery);
+                    Share::Asked(self.ask(parcel, id, &endpoint, admitted).await.0)
+                }
+            }),
+        }
+    }
+
+    /// What becomes of a delivery that is due, in a batch with others.
+    async fn together(
+        &self,
+        delivery: &Delivery,
+        (settings, batching): (&DeliverySettings, Batching),
+        inside: &Inside,
+        stop: &Stop,
+    ) -> Result<Share, HandlerError> {
+        let id = delivery.subscription_id;
+        let lead = match self.batches.join(delivery, batching, inside.is_crowded()) {
+            Place::Leader(lead) => lead,
+            Place::Member(share) => {
+                let gone = || HandlerError::Again("the batch's leader is gone".to_owned());
+                return share.await.map_err(|_| gone());
+            }
+        };
+        tokio::select! {
+            () = lead.full() => {}
+            () = self.clock.sleep(batching.max_wait) => {}
+            () = stop.asked() => return Err(HandlerError::Stopped),
+        }
+        // While it waits here, others may still join.
+        let admitted = match self.gates.admit(id, settings.throttle, inside, stop).await {
+            Admission::Admitted(admitted) => admitted,
+            Admission::PutOff(wait) => return Ok(lead.close().tell_all(Share::PutOff(wait))),
+            Admission::Stopped => return Err(HandlerError::Stopped),
+        };
+        let endpoint = self.endpoint(delivery).await?;
+        let batch = lead.close();
+        Ok(match endpoint {
+            Err(outcome) => batch.tell_all(Share::Settled(outcome)),
+            Ok(endpoint) => {
+                let parcel = Parcel::Several(&batch.deliveries);
+                let (asked, body) = self.ask(parcel, id, &endpoint, admitted).await;
+                batch.tell_each(&asked, &body)
+            }
+        })
+    }
+
+    /// Makes the request, in the place at its endpoint that `admitted` is; what came of it, and the
+    /// start of the answer's body.
+    async fn ask(
+        &self,
+        parcel: Parcel<'_>,
+        id: SubscriptionId,
         endpoint: &Endpoint,
         admitted: Admitted,
-    ) -> Attempted {
+    ) -> (Asked, Vec<u8>) {
         let (started_at, begun) = (self.now(), Instant::now());
-        let sent = self.sender.send(delivery, endpoint, started_at).await;
+        let Sent { response, retry_after, body } =
+            self.sender.send(parcel, endpoint, started_at).await;
         let latency = begun.elapsed();
-        let hold = sent.retry_after.map(|asked| asked.min(self.policy.max_retry_after));
-        admitted.leave(Ended::of(&sent.response, hold, latency));
-        let seen = Seen {
-            response: &sent.response,
-            retry_after: sent.retry_after,
-            attempt: delivery.attempt,
-            now: self.now(),
-            dice: rand::rng().random_range(0.0..1.0),
-        };
-        let decision = decide(&seen, &self.policy.of(&endpoint.settings));
-        if !matches!(sent.response, Response::NotSent { .. }) {
-            let took_it = decision.outcome == Outcome::Delivered;
-            self.watch.tell(delivery.subscription_id, took_it, started_at);
+        let hold = retry_after.map(|asked| asked.min(self.policy.max_retry_after));
+        admitted.leave(Ended::of(&response, hold, latency));
+        match response {
+            Response::Answered { status, .. } => {
+                self.watch.tell(id, (200..300).contains(&status), started_at);
+            }
+            Response::Failed { .. } => self.watch.tell(id, false, started_at),
+            Response::NotSent { .. } => {}
         }
-        Attempted { started_at, latency, response: sent.response, decision }
+        let dice = rand::rng().random_range(0.0..1.0);
+        (Asked { started_at, latency, response, retry_after, dice }, body)
+    }
+
+    fn judge(&self, delivery: &Delivery, asked: Asked, settings: &DeliverySettings) -> Attempted {
+        let Asked { started_at, latency, response, retry_after, dice } = asked;
+        let (attempt, now) = (delivery.attempt, self.now());
+        let seen = Seen { response: &response, retry_after, attempt, now, dice };
+        let decision = decide(&seen, &self.policy.of(settings));
+        Attempted { started_at, latency, response, decision }
     }
 
     /// Writes down what came of it: the attempt, and what is left to do.
@@ -262,19 +334,19 @@ impl Handler for Deliverer {
         let inside = self.crowds.enter(partition, delivery.subscription_id, bytes);
         let attempted = match self.endpoint(&delivery).await? {
             Err(outcome) => Attempted::not(outcome, self.now()),
-            Ok(Endpoint { settings, .. }) => match self
-                .gates
-                .admit(delivery.subscription_id, settings.throttle, &inside, stop)
-                .await
-            {
-                Admission::PutOff(wait) => return self.put_off(&delivery, wait).await,
-                Admission::Stopped => return Err(HandlerError::Stopped),
-                // It may have waited long: the endpoint as it is now.
-                Admission::Admitted(admitted) => match self.endpoint(&delivery).await? {
-                    Err(outcome) => Attempted::not(outcome, self.now()),
-                    Ok(endpoint) => self.attempt(&delivery, &endpoint, admitted).await,
-                },
-            },
+            Ok(Endpoint { settings, .. }) => {
+                let share = match settings.batch {
+                    None => self.alone(&delivery, &settings, &inside, stop).await,
+                    Some(batching) => {
+                        self.together(&delivery, (&settings, batching), &inside, stop).await
+                    }
+                };
+                match share? {
+                    Share::Asked(asked) => self.judge(&delivery, asked, &settings),
+                    Share::Settled(outcome) => Attempted::not(outcome, self.now()),
+                    Share::PutOff(wait) => return self.put_off(&delivery, wait).await,
+                }
+            }
         };
         // The request was made: it is not made again because Kafka won't take note of it now.
         loop {

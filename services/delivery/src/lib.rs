@@ -5,11 +5,12 @@
 //! endpoint's gate ([`gates`]): how much an endpoint gets at once, and whether it is asked at all,
 //! follows from how it answers ([`gate`], pure) and how often it wants to be asked ([`turns`], pure). Who would wait there at the cost of others
 //! ([`crowd`], pure) is put off, by way of a retry tier, and so is everyone while the endpoint is
-//! down. Then the service signs ([`request`]) and sends it ([`send`]) to an address that was vetted
+//! down. Some subscriptions want several deliveries in one request ([`batch`]). Then the service signs ([`request`]) and sends it ([`send`]) to an address that was vetted
 //! ([`connect`]), decides what the answer means ([`decide`], pure), and writes the attempt to
 //! `attempts` and whatever is left to do to a retry tier or to `deliveries.dlq`. An endpoint that
 //! does nothing but fail for days is given up ([`health`]).
 
+mod batch;
 mod config;
 mod connect;
 mod crowd;
@@ -33,6 +34,7 @@ use triggerline_kafka::{
 use triggerline_service::admin::Health;
 use triggerline_store::{ControlStore, Following, FollowingHandle};
 
+use batch::Batches;
 pub use config::{DEFAULTS, DeliveryConfig};
 use crowd::Crowds;
 use gates::Gates;
@@ -81,6 +83,7 @@ impl App {
             control,
             watch: watchman.start(),
             crowds: Crowds::new(window),
+            batches: Batches::default(),
             gates: Gates::new(config.endpoint_requests, clock.clone()),
             sender,
             producer: producer.clone(),

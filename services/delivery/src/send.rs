@@ -10,11 +10,11 @@ use hyper::body::Incoming;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 use triggerline_guard::{Reach, check_url};
-use triggerline_types::{Delivery, Endpoint, Response};
+use triggerline_types::{Endpoint, Response};
 
 use crate::config::DeliveryConfig;
 use crate::connect::{Connections, NotAllowed, connections};
-use crate::request::request;
+use crate::request::{Parcel, request};
 
 /// How much of an answer's body is read; what comes after isn't waited for.
 const BODY_BYTES: usize = 64 * 1_024;
@@ -31,6 +31,8 @@ pub(crate) struct Sender {
 pub(crate) struct Sent {
     pub(crate) response: Response,
     pub(crate) retry_after: Option<Duration>,
+    /// The start of an answer's body.
+    pub(crate) body: Vec<u8>,
 }
 
 impl Sender {
@@ -42,13 +44,13 @@ impl Sender {
 
     pub(crate) async fn send(
         &self,
-        delivery: &Delivery,
+        parcel: Parcel<'_>,
         endpoint: &Endpoint,
         now: OffsetDateTime,
     ) -> Sent {
         // Checked when it was saved, and again: the rules may have changed since.
         let request = match check_url(&endpoint.url, self.reach) {
-            Ok(url) => match request(delivery, endpoint, url.as_str(), now) {
+            Ok(url) => match request(parcel, endpoint, url.as_str(), now) {
                 Ok(request) => request,
                 Err(error) => return not_sent(format!("the request can't be made: {error}")),
             },
@@ -63,27 +65,27 @@ impl Sender {
         };
         let (head, body) = response.into_parts();
         // The status is the answer, whatever becomes of the body.
-        let mut excerpt = Vec::new();
-        let _ = timeout_at(deadline, read(body, &mut excerpt)).await;
-        let excerpt = String::from_utf8_lossy(&excerpt).into_owned();
+        let mut kept = Vec::new();
+        let _ = timeout_at(deadline, read(body, &mut kept)).await;
+        let excerpt = &kept[..kept.len().min(EXCERPT_BYTES)];
+        let excerpt = String::from_utf8_lossy(excerpt).into_owned();
         Sent {
             retry_after: retry_after(&head.headers),
             response: Response::Answered { status: head.status.as_u16(), excerpt },
+            body: kept,
         }
     }
 }
 
 /// The start of a body. A body that breaks off or is too long is still an answer.
 async fn read(mut body: Incoming, kept: &mut Vec<u8>) {
-    let mut read = 0;
     while let Some(Ok(frame)) = body.frame().await {
         let Some(data) = frame.data_ref() else {
             continue;
         };
-        read += data.len();
-        let room = EXCERPT_BYTES - kept.len().min(EXCERPT_BYTES);
+        let room = BODY_BYTES - kept.len();
         kept.extend_from_slice(&data[..data.len().min(room)]);
-        if read >= BODY_BYTES {
+        if kept.len() == BODY_BYTES {
             break;
         }
     }
@@ -111,11 +113,11 @@ fn from_error(error: &hyper_util::client::legacy::Error) -> Sent {
 }
 
 fn failed(error: String) -> Sent {
-    Sent { response: Response::Failed { error }, retry_after: None }
+    Sent { response: Response::Failed { error }, retry_after: None, body: Vec::new() }
 }
 
 fn not_sent(reason: String) -> Sent {
-    Sent { response: Response::NotSent { reason }, retry_after: None }
+    Sent { response: Response::NotSent { reason }, retry_after: None, body: Vec::new() }
 }
 
 /// The status that a receiver gave, for logs.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use time::OffsetDateTime;
 use triggerline_types::{
-    Actor, ApiKeyId, Customer, CustomerId, DeliverySettings, Endpoint, EventType, EventTypePattern,
-    Revision, SchemaMode, Secret, SubscriptionId, SubscriptionState, Throttle,
+    Actor, ApiKeyId, Batching, Customer, CustomerId, DeliverySettings, Endpoint, EventType,
+    EventTypePattern, Revision, SchemaMode, Secret, SubscriptionId, SubscriptionState, Throttle,
 };
 
 use super::keys::new_key;
@@ -123,6 +123,7 @@ fn new_subscription(customer_id: CustomerId) -> NewSubscription {
                 max_attempts: Some(3),
                 schedule: vec![Duration::from_secs(1), Duration::from_hours(24)],
                 throttle: Some(Throttle { rate: "600/1m".parse().unwrap(), burst: 7 }),
+                batch: Some(Batching { max_events: 2, ..Batching::DEFAULT }),
             },
             ..Endpoint::new("https://a.example/x?y=z", Secret::generate())
         },

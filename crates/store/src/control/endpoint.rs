@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use triggerline_types::{
-    DeliverySettings, Endpoint, OldSecret, RateLimit, Secret, Throttle, millis,
+    Batching, DeliverySettings, Endpoint, OldSecret, RateLimit, Secret, Throttle, millis,
 };
 
 #[derive(Default, Serialize, Deserialize)]
@@ -23,6 +23,15 @@ struct Settings {
     schedule_ms: Vec<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     throttle: Option<Throttled>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<Batched>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Batched {
+    events: u32,
+    bytes: usize,
+    wait_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,7 +51,8 @@ fn in_millis(time: Duration) -> u64 {
 }
 
 pub(crate) fn settings_to_text(settings: &DeliverySettings) -> String {
-    let DeliverySettings { headers, timeout, max_attempts, schedule, throttle } = settings.clone();
+    let DeliverySettings { headers, timeout, max_attempts, schedule, throttle, batch } =
+        settings.clone();
     let settings = Settings {
         headers,
         timeout_ms: timeout.map(in_millis),
@@ -50,6 +60,11 @@ pub(crate) fn settings_to_text(settings: &DeliverySettings) -> String {
         schedule_ms: schedule.into_iter().map(in_millis).collect(),
         throttle: throttle
             .map(|Throttle { rate, burst }| Throttled { rate: rate.to_string(), burst }),
+        batch: batch.map(|Batching { max_events, max_bytes, max_wait }| Batched {
+            events: max_events,
+            bytes: max_bytes,
+            wait_ms: in_millis(max_wait),
+        }),
     };
     // Strings and numbers: nothing in it can fail to serialise.
     serde_json::to_string(&settings).unwrap_or_default()
@@ -67,6 +82,11 @@ fn settings(text: &str) -> Result<DeliverySettings, String> {
         max_attempts: read.max_attempts,
         schedule: read.schedule_ms.into_iter().map(Duration::from_millis).collect(),
         throttle: throttle.transpose()?,
+        batch: read.batch.map(|Batched { events, bytes, wait_ms }| Batching {
+            max_events: events,
+            max_bytes: bytes,
+            max_wait: Duration::from_millis(wait_ms),
+        }),
     })
 }
 

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::body::MERGE_PATCH;
 use super::subscriptions::{Described, SubscriptionView};
-use super::terms::{self, RetryBody};
+use super::terms::{self, BatchBody, RetryBody};
 use super::{Id, accept_patch, read_json_as, read_json_or_nothing};
 use crate::Shared;
 use crate::asking::Asking;
@@ -66,6 +66,7 @@ struct DeliveryPatchBody {
     timeout_ms: Option<u64>,
     retry: Option<RetryBody>,
     rate_limit: Option<ThrottlePatchBody>,
+    batch: Option<BatchBody>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -161,6 +162,7 @@ fn patched(
             "timeout_ms": settings.timeout.map(|timeout| timeout.as_millis()),
             "retry": terms::retry_of(settings),
             "rate_limit": terms::throttle_of(settings),
+            "batch": terms::batch_of(settings),
         },
     });
     merge(&mut document, patch);
@@ -321,7 +323,8 @@ fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
 #[cfg(test)]
 mod tests {
     use triggerline_types::{
-        CustomerId, DeliverySettings, Endpoint, EventTypePattern, SubscriptionState, Throttle,
+        Batching, CustomerId, DeliverySettings, Endpoint, EventTypePattern, SubscriptionState,
+        Throttle,
     };
 
     use super::*;
@@ -335,6 +338,7 @@ mod tests {
             max_attempts: Some(3),
             schedule: vec![Duration::from_secs(90)],
             throttle: Some(Throttle { rate: "10/1s".parse().unwrap(), burst: 5 }),
+            batch: Some(Batching::DEFAULT),
         };
         Subscription {
             id: SubscriptionId::new(),
@@ -407,6 +411,12 @@ mod tests {
             (json!({"delivery": {"retry": {"schedule": ["25h"]}}}), "/delivery/retry/schedule/0"),
             (json!({"delivery": {"rate_limit": {"rate": "often"}}}), "/delivery/rate_limit/rate"),
             (json!({"delivery": {"rate_limit": {"burst": 0}}}), "/delivery/rate_limit/burst"),
+            (json!({"delivery": {"batch": {"max_events": 1_001}}}), "/delivery/batch/max_events"),
+            (json!({"delivery": {"batch": {"max_bytes": 999}}}), "/delivery/batch/max_bytes"),
+            (
+                json!({"delivery": {"batch": {"max_wait_ms": 60_001}}}),
+                "/delivery/batch/max_wait_ms",
+            ),
         ] {
             let problem = patch(&body).unwrap_err();
             assert_eq!(problem.faults[0].pointer, pointer, "{body}: {problem:?}");

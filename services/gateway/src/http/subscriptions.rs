@@ -21,7 +21,7 @@ use triggerline_types::{
 use utoipa::ToSchema;
 
 use super::edits::answer;
-use super::terms::{self, RetryBody, Terms, ThrottleBody};
+use super::terms::{self, BatchBody, RetryBody, Terms, ThrottleBody};
 use super::{Id, List, read_json};
 use crate::Shared;
 use crate::asking::Asking;
@@ -75,6 +75,9 @@ struct DeliveryBody {
     /// How often the endpoint is asked, at most.
     #[schema(value_type = Option<ThrottleBody>)]
     rate_limit: Option<Object<ThrottleBody>>,
+    /// Several events in one request, as a JSON array.
+    #[schema(value_type = Option<BatchBody>)]
+    batch: Option<Object<BatchBody>>,
 }
 
 /// Create a subscription
@@ -233,6 +236,7 @@ impl Described {
             timeout_ms: delivery.timeout_ms,
             retry: delivery.retry,
             rate_limit: delivery.rate_limit,
+            batch: delivery.batch,
         })?;
         Ok(SubscriptionFields {
             workflow_id: self.workflow_id,
@@ -313,6 +317,8 @@ struct EndpointView {
     retry: Option<RetryBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<ThrottleBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<BatchBody>,
     /// When secrets that were rotated out stop signing, newest first.
     #[schema(required = false)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -340,6 +346,7 @@ impl SubscriptionView {
                 timeout_ms: settings.timeout.map(|timeout| timeout.as_millis()),
                 retry: terms::retry_of(settings),
                 rate_limit: terms::throttle_of(settings),
+                batch: terms::batch_of(settings),
                 old_secrets_until: old.map(|old| format_instant(old.until)).collect(),
             },
             state: subscription.state.as_str(),

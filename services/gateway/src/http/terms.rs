@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use triggerline_service::config::duration;
-use triggerline_types::{DeliverySettings, RateLimit, Throttle};
+use triggerline_types::{Batching, DeliverySettings, RateLimit, Throttle};
 use utoipa::ToSchema;
 
 use crate::json::Object;
@@ -58,12 +58,28 @@ pub(super) struct ThrottleBody {
     burst: Option<u32>,
 }
 
+#[allow(clippy::struct_field_names, reason = "as they are called in the API")]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchBody {
+    /// 100 if absent.
+    #[schema(minimum = 1, maximum = 1_000)]
+    max_events: Option<u32>,
+    /// Of the payloads together; 1,000,000 if absent. A larger event goes alone.
+    #[schema(minimum = 1_000, maximum = 5_000_000)]
+    max_bytes: Option<usize>,
+    /// How long the first waits for others; 1,000 if absent.
+    #[schema(minimum = 0, maximum = 60_000)]
+    max_wait_ms: Option<u64>,
+}
+
 /// What may stand in `delivery` beside the URL and the secret.
 pub(super) struct Terms {
     pub(super) headers: Option<BTreeMap<String, String>>,
     pub(super) timeout_ms: Option<u64>,
     pub(super) retry: Option<Object<RetryBody>>,
     pub(super) rate_limit: Option<Object<ThrottleBody>>,
+    pub(super) batch: Option<Object<BatchBody>>,
 }
 
 pub(super) fn judge(terms: Terms) -> Result<DeliverySettings, Problem> {
@@ -74,6 +90,7 @@ pub(super) fn judge(terms: Terms) -> Result<DeliverySettings, Problem> {
         max_attempts: retry.max_attempts.map(max_attempts).transpose()?,
         schedule: schedule(&retry.schedule.unwrap_or_default())?,
         throttle: terms.rate_limit.map(|Object(body)| throttle(&body)).transpose()?,
+        batch: terms.batch.map(|Object(body)| batch(&body)).transpose()?,
     })
 }
 
@@ -166,6 +183,40 @@ fn throttle(body: &ThrottleBody) -> Result<Throttle, Problem> {
         return Err(Problem::field("/delivery/rate_limit/burst", detail));
     }
     Ok(Throttle { rate, burst })
+}
+
+fn batch(body: &BatchBody) -> Result<Batching, Problem> {
+    let BatchBody { max_events, max_bytes, max_wait_ms } = *body;
+    let default = Batching::DEFAULT;
+    let batching = Batching {
+        max_events: max_events.unwrap_or(default.max_events),
+        max_bytes: max_bytes.unwrap_or(default.max_bytes),
+        max_wait: max_wait_ms.map_or(default.max_wait, Duration::from_millis),
+    };
+    let (least, most) = Batching::BYTES;
+    let range = |name, from: usize, to: u128| {
+        let detail = format!("is a number from {from} to {to}");
+        Err(Problem::field(format!("/delivery/batch/{name}"), detail))
+    };
+    if !(1..=Batching::MAX_EVENTS).contains(&batching.max_events) {
+        return range("max_events", 1, Batching::MAX_EVENTS.into());
+    }
+    if !(least..=most).contains(&batching.max_bytes) {
+        return range("max_bytes", least, most as u128);
+    }
+    if batching.max_wait > Batching::MAX_WAIT {
+        return range("max_wait_ms", 0, Batching::MAX_WAIT.as_millis());
+    }
+    Ok(batching)
+}
+
+pub(super) fn batch_of(settings: &DeliverySettings) -> Option<BatchBody> {
+    let shown = |Batching { max_events, max_bytes, max_wait }| BatchBody {
+        max_events: Some(max_events),
+        max_bytes: Some(max_bytes),
+        max_wait_ms: u64::try_from(max_wait.as_millis()).ok(),
+    };
+    settings.batch.map(shown)
 }
 
 /// What is shown again of the retries, where anything was said.
