@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The gateway, asked by other people's clients: gRPC by reflection, CloudEvents by CNCF's packages,
-# RateLimit fields by a parser of structured fields, the OpenAPI document by Redocly and Schemathesis.
+# RateLimit fields by a parser of structured fields, the OpenAPI document by Redocly and Schemathesis. And its
+# webhooks, verified by other people's receivers: standardwebhooks (PyPI, npm) and svix (npm).
 #
 # `cargo xtask test` runs this. By hand it wants TRIGGERLINE_BIN and TRIGGERLINE_TEST_REDIS (see
 # target/services.env), Python 3.11 with venv, Node 20 with npm, and cmp. The clients are pinned in
@@ -9,7 +10,7 @@
 set -euo pipefail
 
 : "${TRIGGERLINE_BIN:?the binary under test}" "${TRIGGERLINE_TEST_REDIS:?redis://host:port}"
-[ $# -gt 0 ] || set -- grpc connections cloudevents rate lint shapes fuzz
+[ $# -gt 0 ] || set -- grpc connections cloudevents webhooks rate lint shapes fuzz
 
 here=$(cd "$(dirname "$0")" && pwd)
 clients=$here/clients
@@ -106,6 +107,12 @@ part_cloudevents() {
     cp "$clients/cloud_events.mjs" "$world/"
     ln -sfn "$installed/node_modules" "$world/node_modules"
     node "$world/cloud_events.mjs"
+}
+
+part_webhooks() {
+    cp "$clients/webhook_receiver.mjs" "$world/"
+    ln -sfn "$installed/node_modules" "$world/node_modules"
+    TL_CLIENTS=$clients TL_WORLD=$world "$python" "$clients/webhooks.py"
 }
 
 part_rate() {

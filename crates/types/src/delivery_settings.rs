@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::RateLimit;
 
 /// How a subscription wants its deliveries. What it doesn't say is the installation's to say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct DeliverySettings {
-    /// Sent with each request beside our own; names are lower case.
+    /// Sent with each request beside our own; names are lower case. Values may be as secret as a
+    /// password: no log has them.
     pub headers: BTreeMap<String, String>,
     /// For a whole request, its answer included.
     pub timeout: Option<Duration>,
@@ -48,6 +50,20 @@ impl Batching {
     pub const MAX_WAIT: Duration = Duration::from_mins(1);
 }
 
+impl fmt::Debug for DeliverySettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { headers, timeout, max_attempts, schedule, throttle, batch } = self;
+        f.debug_struct("DeliverySettings")
+            .field("headers", &headers.keys())
+            .field("timeout", timeout)
+            .field("max_attempts", max_attempts)
+            .field("schedule", schedule)
+            .field("throttle", throttle)
+            .field("batch", batch)
+            .finish()
+    }
+}
+
 /// How often an endpoint may be asked: evenly, but for so many at once after a rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttle {
@@ -60,5 +76,17 @@ impl Throttle {
     pub fn burst_of(rate: RateLimit) -> u32 {
         let seconds = u32::try_from(rate.window().as_secs()).unwrap_or(u32::MAX).max(1);
         (rate.quota() / seconds).clamp(1, DeliverySettings::MAX_BURST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_hides_what_headers_hold() {
+        let headers = [("authorization".to_owned(), "Bearer hidden".to_owned())].into();
+        let shown = format!("{:?}", DeliverySettings { headers, ..DeliverySettings::default() });
+        assert!(shown.contains("authorization") && !shown.contains("hidden"), "{shown}");
     }
 }

@@ -5,6 +5,7 @@
 //! compare in constant time and refuse time stamps more than five minutes away.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Serialize;
 use sha2::Sha256;
-use triggerline_types::{DeliveryId, Event, EventId, Secret, format_instant};
+use triggerline_types::{Event, EventId, Secret, format_instant};
 
 pub const ID: &str = "webhook-id";
 pub const TIMESTAMP: &str = "webhook-timestamp";
@@ -21,7 +22,7 @@ pub const SIGNATURE: &str = "webhook-signature";
 pub const REPLAY: &str = "triggerline-replay-id";
 
 /// How far a receiver may find our clock from its own, in seconds.
-pub const TOLERANCE_SECONDS: i64 = 300;
+pub const TOLERANCE_SECONDS: u64 = 300;
 
 /// The body of a webhook: the event, its payload byte for byte as it was received.
 pub fn body(event: &Event) -> Bytes {
@@ -57,8 +58,8 @@ pub fn body(event: &Event) -> Bytes {
     body.freeze()
 }
 
-/// The value of `webhook-signature` for this attempt.
-pub fn sign(secret: &Secret, id: &DeliveryId, timestamp: i64, body: &[u8]) -> String {
+/// A signature, as `webhook-signature` lists them.
+pub fn sign(secret: &Secret, id: &impl Display, timestamp: i64, body: &[u8]) -> String {
     let tag = mac(secret, &id.to_string(), timestamp, body).finalize().into_bytes();
     format!("v1,{}", STANDARD.encode(tag))
 }
@@ -67,8 +68,10 @@ pub fn sign(secret: &Secret, id: &DeliveryId, timestamp: i64, body: &[u8]) -> St
 pub enum VerifyError {
     #[error("the time stamp {0:?} is not a number of seconds")]
     Timestamp(String),
-    #[error("the time stamp is {0} seconds away from now; at most {TOLERANCE_SECONDS} are allowed")]
-    TooFar(i64),
+    #[error("the time stamp is {seconds} s old; at most {tolerance} s are allowed")]
+    TooOld { seconds: u64, tolerance: u64 },
+    #[error("the time stamp is {seconds} s ahead; at most {tolerance} s are allowed")]
+    TooNew { seconds: u64, tolerance: u64 },
     #[error("no v1 signature matches")]
     Signature,
 }
@@ -82,16 +85,34 @@ pub fn verify(
     body: &[u8],
     now: i64,
 ) -> Result<(), VerifyError> {
-    let seconds: i64 =
-        timestamp.parse().map_err(|_| VerifyError::Timestamp(timestamp.to_owned()))?;
-    if (now - seconds).abs() > TOLERANCE_SECONDS {
-        return Err(VerifyError::TooFar(now - seconds));
+    verify_within(TOLERANCE_SECONDS, secret, id, timestamp, signatures, body, now)
+}
+
+/// The same, with a tolerance of one's own.
+pub fn verify_within(
+    tolerance: u64,
+    secret: &Secret,
+    id: &str,
+    timestamp: &str,
+    signatures: &str,
+    body: &[u8],
+    now: i64,
+) -> Result<(), VerifyError> {
+    let at: i64 = timestamp.parse().map_err(|_| VerifyError::Timestamp(timestamp.to_owned()))?;
+    let seconds = now.abs_diff(at);
+    if seconds > tolerance {
+        let old = at < now;
+        return Err(if old {
+            VerifyError::TooOld { seconds, tolerance }
+        } else {
+            VerifyError::TooNew { seconds, tolerance }
+        });
     }
     let genuine = signatures.split(' ').filter_map(|one| one.strip_prefix("v1,")).any(|encoded| {
         STANDARD
             .decode(encoded)
             // Compares in constant time.
-            .is_ok_and(|tag| mac(secret, id, seconds, body).verify_slice(&tag).is_ok())
+            .is_ok_and(|tag| mac(secret, id, at, body).verify_slice(&tag).is_ok())
     });
     if genuine { Ok(()) } else { Err(VerifyError::Signature) }
 }
@@ -111,6 +132,7 @@ fn mac(secret: &Secret, id: &str, timestamp: i64, body: &[u8]) -> Hmac<Sha256> {
 mod tests {
     use super::*;
     use crate::event::tests::sample;
+    use triggerline_types::DeliveryId;
 
     /// The example of the Standard Webhooks reference libraries.
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -131,7 +153,14 @@ mod tests {
         assert_eq!(check(id, "1614265331", GENUINE, 1_614_265_330), wrong);
         assert_eq!(check(id, at, "", 1_614_265_330), wrong);
         assert_eq!(check(id, at, "v1,not base64", 1_614_265_330), wrong);
-        assert_eq!(check(id, at, GENUINE, 1_614_265_631), Err(VerifyError::TooFar(301)));
+        let (seconds, tolerance) = (301, 300);
+        let old = Err(VerifyError::TooOld { seconds, tolerance });
+        assert_eq!(check(id, at, GENUINE, 1_614_265_631), old);
+        let new = Err(VerifyError::TooNew { seconds, tolerance });
+        assert_eq!(check(id, at, GENUINE, 1_614_265_029), new);
+        let (lowest, seconds) = (i64::MIN.to_string(), 1 << 63);
+        let old = Err(VerifyError::TooOld { seconds, tolerance });
+        assert_eq!(check(id, &lowest, GENUINE, 0), old, "no overflow");
         assert_eq!(
             check(id, "soon", GENUINE, 1_614_265_330),
             Err(VerifyError::Timestamp("soon".to_owned()))

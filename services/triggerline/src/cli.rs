@@ -9,6 +9,7 @@ use triggerline_service::config::duration::parse;
 use triggerline_types::{ApiKeyId, CustomerId, RateLimit, Scope, check_name};
 
 use crate::client::args::{Dlq, Inbox, Replay, Replays, Tail};
+use crate::webhook;
 
 /// Triggers on Kafka: events in over HTTP or gRPC, matched against each customer's
 /// subscriptions, delivered as signed webhooks, kept in an inbox.
@@ -61,6 +62,10 @@ pub(crate) enum Command {
     /// Replays and redrives: list, watch, cancel.
     #[command(subcommand)]
     Replays(Replays),
+    /// Prints the headers of a webhook (Standard Webhooks) for a body; asks nobody.
+    Sign(webhook::Sign),
+    /// Says whether a webhook is genuine, and why not; asks nobody.
+    Verify(webhook::Verify),
     /// Prints the default settings, commented; a file to start from.
     Config,
 }

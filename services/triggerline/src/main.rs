@@ -1,6 +1,6 @@
 //! The one binary. Each subcommand is a room of its own:
 //! the services ([`services`]), what sets them up ([`setup`]), who may use them ([`manage`]), what
-//! their customers may ask ([`client`]), and, with the feature
+//! their customers may ask ([`client`]), what receivers check ([`webhook`]), and, with the feature
 //! `embedded`, the whole platform in this process ([`platform`]), to show ([`demo`]) or to
 //! develop against ([`dev`]).
 
@@ -18,6 +18,7 @@ mod manage;
 mod platform;
 mod services;
 mod setup;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -72,6 +73,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dlq(asked) => client::dlq::dlq(asked).await?,
         Command::Replay(asked) => client::replay::replay(*asked).await?,
         Command::Replays(asked) => client::replay::replays(asked).await?,
+        Command::Sign(asked) => webhook::sign(&asked)?,
+        Command::Verify(asked) => webhook::verify(&asked)?,
         Command::Config => setup::print_defaults(),
     }
     Ok(ExitCode::SUCCESS)

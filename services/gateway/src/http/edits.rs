@@ -152,13 +152,17 @@ fn patched(
         return Err(Problem::field("/delivery/secret", detail));
     }
     let settings = &subscription.endpoint.settings;
+    let asked = patch.pointer("/delivery/headers").and_then(Value::as_object);
+    let headers = settings.headers.iter();
+    let headers: Map<_, _> =
+        headers.map(|(name, value)| (spelt(name, asked), json!(value))).collect();
     let mut document = json!({
         "workflow_id": subscription.workflow_id,
         "event_types": subscription.event_types.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "selector": {"jsonpath": subscription.jsonpath},
         "delivery": {
             "url": subscription.endpoint.url,
-            "headers": settings.headers,
+            "headers": headers,
             "timeout_ms": settings.timeout.map(|timeout| timeout.as_millis()),
             "retry": terms::retry_of(settings),
             "rate_limit": terms::throttle_of(settings),
@@ -170,6 +174,13 @@ fn patched(
         document["event_types"] = json!([]);
     }
     json::read::<json::Object<Described>>(document.to_string().as_bytes())?.0.judge(reach)
+}
+
+/// A header's name as the patch spells it: upper and lower case are the same there (RFC 9110 §5.1).
+fn spelt(name: &str, asked: Option<&Map<String, Value>>) -> String {
+    let asked = asked.filter(|asked| !asked.contains_key(name));
+    let spelt = asked.and_then(|asked| asked.keys().find(|one| one.eq_ignore_ascii_case(name)));
+    spelt.map_or(name, String::as_str).to_owned()
 }
 
 /// RFC 7396 §2. How deep it goes is bounded by how deep JSON is read.
@@ -370,6 +381,8 @@ mod tests {
         let after = patch(&json!({"delivery": {"headers": {"x-a": null, "X-C": "3"}}})).unwrap();
         let names: Vec<_> = after.settings.headers.keys().map(String::as_str).collect();
         assert_eq!(names, ["x-b", "x-c"]);
+        let after = patch(&json!({"delivery": {"headers": {"X-A": null, "X-B": "3"}}})).unwrap();
+        assert_eq!(after.settings.headers, [("x-b".to_owned(), "3".to_owned())].into());
         assert_eq!(after.settings.throttle, before.settings.throttle);
         let after = patch(&json!({"event_types": null, "selector": null, "delivery": {
             "timeout_ms": null, "retry": null, "rate_limit": {"burst": 1}}}))
