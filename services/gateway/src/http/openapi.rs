@@ -153,7 +153,7 @@ fn webhooks() -> Value {
             "payload": {"total": 120},
         }}}},
         "responses": {
-            "2XX": {"description": "Delivered."},
+            "2XX": {"description": "Delivered; of a batch all but those that the answer names: `{\"failed\": [\"<event id>\"]}`."},
             "410": {"description": "The subscription is unsubscribed."},
             "429": {"description": "Retried, not before `Retry-After`; so are 408, 425 and 5xx."},
             "4XX": {"description": "Dead-lettered at once; so is a redirect."},
