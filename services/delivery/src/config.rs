@@ -1,10 +1,13 @@
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, de};
 use triggerline_guard::Reach;
 use triggerline_service::clock::Clock;
-use triggerline_service::config::{ConfigError, duration};
+use triggerline_service::config::{ConfigError, duration, list};
 
 use crate::decide::Policy;
 
@@ -24,6 +27,10 @@ pub struct DeliveryConfig {
     pub max_retry_after: Duration,
     pub allow_http: bool,
     pub allow_private_networks: bool,
+    #[serde(deserialize_with = "networks")]
+    pub allow_networks: Arc<[IpNet]>,
+    #[serde(deserialize_with = "ports")]
+    pub ports: Arc<[RangeInclusive<u16>]>,
     #[serde(deserialize_with = "duration::deserialize")]
     pub refresh: Duration,
     pub endpoint_requests: u32,
@@ -61,11 +68,37 @@ impl DeliveryConfig {
     }
 
     pub fn reach(&self) -> Reach {
-        Reach { http: self.allow_http, private_networks: self.allow_private_networks }
+        Reach {
+            http: self.allow_http,
+            private_networks: self.allow_private_networks,
+            networks: Arc::clone(&self.allow_networks),
+            ports: Arc::clone(&self.ports),
+        }
     }
 
     pub(crate) fn policy(&self) -> Policy<'static> {
         let Self { max_attempts, max_retry_after, .. } = *self;
         Policy { max_attempts, max_retry_after, schedule: &[] }
     }
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[IpNet]>, D::Error> {
+    let read = |text: String| {
+        let told = || format!("{text:?} is not a network; write one such as 10.1.0.0/16");
+        text.parse().map_err(|_| de::Error::custom(told()))
+    };
+    list::deserialize(deserializer)?.into_iter().map(read).collect()
+}
+
+fn ports<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Arc<[RangeInclusive<u16>]>, D::Error> {
+    let read = |text: String| {
+        let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+        let range = first.parse().ok().zip(last.parse().ok()).filter(|(first, last)| first <= last);
+        let told = || format!("{text:?} is not a port; write one such as 443, or 1024-65535");
+        let (first, last): (u16, u16) = range.ok_or_else(|| de::Error::custom(told()))?;
+        Ok(first..=last)
+    };
+    list::deserialize(deserializer)?.into_iter().map(read).collect()
 }

@@ -66,11 +66,11 @@ impl tower::Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let reach = self.reach;
+        let reach = self.reach.clone();
         Box::pin(async move {
             let found: Vec<SocketAddr> =
                 tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            match found.iter().find(|address| !is_allowed(address.ip(), reach)) {
+            match found.iter().find(|address| !is_allowed(address.ip(), &reach)) {
                 Some(address) => Err(io::Error::other(NotAllowed {
                     name: name.as_str().to_owned(),
                     address: *address,

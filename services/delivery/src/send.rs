@@ -38,7 +38,7 @@ pub(crate) struct Sent {
 impl Sender {
     pub(crate) fn new(config: &DeliveryConfig) -> Self {
         let reach = config.reach();
-        let client = connections(reach, config.timeout);
+        let client = connections(reach.clone(), config.timeout);
         Self { client, reach, timeout: config.timeout }
     }
 
@@ -49,7 +49,7 @@ impl Sender {
         now: OffsetDateTime,
     ) -> Sent {
         // Checked when it was saved, and again: the rules may have changed since.
-        let request = match check_url(&endpoint.url, self.reach) {
+        let request = match check_url(&endpoint.url, &self.reach) {
             Ok(url) => match request(parcel, endpoint, url.as_str(), now) {
                 Ok(request) => request,
                 Err(error) => return not_sent(format!("the request can't be made: {error}")),
@@ -70,7 +70,7 @@ impl Sender {
         let excerpt = &kept[..kept.len().min(EXCERPT_BYTES)];
         let excerpt = String::from_utf8_lossy(excerpt).into_owned();
         Sent {
-            retry_after: retry_after(&head.headers),
+            retry_after: retry_after(&head.headers, now),
             response: Response::Answered { status: head.status.as_u16(), excerpt },
             body: kept,
         }
@@ -91,10 +91,15 @@ async fn read(mut body: Incoming, kept: &mut Vec<u8>) {
     }
 }
 
-/// `Retry-After` in seconds (RFC 9110 §10.2.3). As a date it is left to our own schedule.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// `Retry-After`, in seconds or as a date in any of the three forms (RFC 9110 §10.2.3, §5.6.7). A date
+/// that has passed is now.
+fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = OffsetDateTime::from(httpdate::parse_http_date(text).ok()?);
+    Some(Duration::try_from(at - now).unwrap_or_default())
 }
 
 fn from_error(error: &hyper_util::client::legacy::Error) -> Sent {
@@ -135,12 +140,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_read_in_seconds() {
-        for (value, seconds) in [("120", Some(120)), (" 5 ", Some(5)), ("-1", None), ("soon", None)]
-        {
+    fn retry_after_is_read_in_seconds_and_as_a_date() {
+        // Sun, 06 Nov 1994 08:48:37 GMT
+        let now = OffsetDateTime::from_unix_timestamp(784_111_717).unwrap();
+        for (value, seconds) in [
+            ("120", Some(120)),
+            (" 5 ", Some(5)),
+            ("-1", None),
+            ("soon", None),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(60)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(60)),
+            ("Sun Nov  6 08:49:37 1994", Some(60)),
+            ("Sun, 06 Nov 1994 08:47:37 GMT", Some(0)),
+            ("Sun, 31 Feb 1994 08:47:37 GMT", None),
+            ("1994-11-06T08:49:37Z", None),
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::RETRY_AFTER, value.parse().unwrap());
-            assert_eq!(retry_after(&headers), seconds.map(Duration::from_secs), "{value}");
+            assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{value}");
         }
     }
 }

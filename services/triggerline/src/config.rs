@@ -120,6 +120,9 @@ mod tests {
         for (key, value) in [
             ("delivery.timeout", "31s"),
             ("delivery.max_attempts", "0"),
+            ("delivery.allow_networks", "10.0.0.0/33"),
+            ("delivery.ports", "443,https"),
+            ("delivery.ports", "9-1"),
             ("topics.partitions", "0"),
             ("replay.workers", "0"),
             ("replay.lease", "4s"),

@@ -128,7 +128,7 @@ async fn changed(
         let found = shared.control.subscription(customer, id).await?;
         let found = found.ok_or_else(Problem::not_found)?;
         condition.check(found.revision)?;
-        let edit = SubscriptionEdit::Fields(Box::new(patched(&found, &patch, shared.reach)?));
+        let edit = SubscriptionEdit::Fields(Box::new(patched(&found, &patch, &shared.reach)?));
         let (expected, by) = (Some(found.revision), asking.caller().actor());
         match shared.control.edit_subscription(customer, id, edit, expected, by).await? {
             Edited::Kept(changed) => return Ok(*changed),
@@ -144,7 +144,7 @@ async fn changed(
 fn patched(
     subscription: &Subscription,
     patch: &Value,
-    reach: Reach,
+    reach: &Reach,
 ) -> Result<SubscriptionFields, Problem> {
     if patch.pointer("/delivery/secret").is_some() {
         let detail = "can't be patched: POST …/rotate-secret makes a new one, beside which the old \
@@ -369,7 +369,7 @@ mod tests {
     }
 
     fn patch(patch: &Value) -> Result<SubscriptionFields, Problem> {
-        patched(&subscription(), patch, Reach::default())
+        patched(&subscription(), patch, &Reach::default())
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<(StatusCode, Response), Problem> {
     let customer = asking.may(Scope::SubscriptionsWrite)?;
-    let new = judge(read_json(&shared, &headers, body).await?, customer, shared.reach)?;
+    let new = judge(read_json(&shared, &headers, body).await?, customer, &shared.reach)?;
     let created = shared.control.create_subscription(new, asking.caller().actor()).await?;
     // The one time that the secret is shown.
     let secret = Some(created.endpoint.secret.reveal());
@@ -207,7 +207,7 @@ async fn set_state(
 
 impl Described {
     /// What is asked for, if it can be had. Pure.
-    pub(super) fn judge(self, reach: Reach) -> Result<SubscriptionFields, Problem> {
+    pub(super) fn judge(self, reach: &Reach) -> Result<SubscriptionFields, Problem> {
         let Object(delivery) = self.delivery;
         let selector =
             self.selector.map_or_else(SelectorBody::default, |Object(selector)| selector);
@@ -252,7 +252,7 @@ impl Described {
 fn judge(
     mut body: Described,
     customer_id: CustomerId,
-    reach: Reach,
+    reach: &Reach,
 ) -> Result<NewSubscription, Problem> {
     let secret = match body.delivery.0.secret.take() {
         Some(text) => Secret::parse(&text)
@@ -365,7 +365,7 @@ mod tests {
 
     fn judged(body: &str) -> Result<NewSubscription, Problem> {
         let Object(body) = json::read(body.as_bytes())?;
-        judge(body, CustomerId::new(), Reach::default())
+        judge(body, CustomerId::new(), &Reach::default())
     }
 
     #[test]
