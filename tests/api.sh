@@ -93,7 +93,8 @@ part_grpc() {
     id=$(customer grpc | member customer_id)
     TL_READING_KEY=$(key --customer "$id" --name reads --scope events:read | member api_key)
     TL_TWO_A_MINUTE_KEY=$(key --customer "$id" --name two --rate-limit 2/1m | member api_key)
-    export TL_READING_KEY TL_TWO_A_MINUTE_KEY
+    TL_OTHERS_KEY=$(key --customer "$id" --name others | member api_key)
+    export TL_READING_KEY TL_TWO_A_MINUTE_KEY TL_OTHERS_KEY
     "$python" "$clients/grpc_client.py"
 }
 

@@ -7,8 +7,9 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     const ROOT: &str = "../../proto";
     println!("cargo:rerun-if-changed={ROOT}");
-    let files =
-        protox::compile(["triggerline/v1/events.proto", "triggerline/v1/inbox.proto"], [ROOT])?;
+    let contract =
+        ["events", "inbox", "subscriptions"].map(|name| format!("triggerline/v1/{name}.proto"));
+    let files = protox::compile(contract, [ROOT])?;
     // For clients that ask what there is (gRPC reflection).
     let descriptors = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
     std::fs::write(descriptors, files.encode_to_vec())?;

@@ -78,6 +78,74 @@ def reason(what, found, expected):
     equal(f"{what}: reason", found["ErrorInfo"].reason, expected)
 
 
+def subscriptions(channel, pool):
+    """Made, changed and ended over gRPC, and the same over HTTP."""
+    service = Service(channel, pool.FindServiceByName("triggerline.v1.Subscriptions"))
+    message = lambda name: GetMessageClass(pool.FindMessageTypeByName(f"triggerline.v1.{name}"))
+    ask = lambda name, **fields: getattr(service, name)(
+        message(f"{name}Request")(**fields), metadata=with_key(), timeout=30
+    )
+    over_http = lambda one: said.ask(said.session(), "GET", f"/v1/subscriptions/{one.subscription_id}")
+
+    delivery = {"url": "http://127.0.0.1:9/", "headers": {"X-Token": "hidden"}, "timeout_ms": 2000}
+    delivery |= {"retry": {"schedule": ["1s", "1m"]}, "rate_limit": {"rate": "10/1s"}, "batch": {"max_events": 5}}
+    selector = {"jsonpath": "$.total"}
+    made = ask("CreateSubscription", workflow_id="w", event_types=["a.*"], selector=selector, delivery=delivery)
+    true("the secret is shown once", made.secret.startswith("whsec_"), made)
+    true("values of headers are not", "hidden" not in str(made) and list(made.header_names) == ["x-token"], made)
+    shown = over_http(made)
+    equal("the entity tag", shown.headers["ETag"], made.etag)
+    equal("the selector over HTTP", shown.json()["selector"], selector)
+    expected = {"url": delivery["url"], "header_names": ["x-token"], "timeout_ms": 2000}
+    expected |= {"retry": delivery["retry"], "rate_limit": {"rate": "10/1s", "burst": 10}}
+    expected |= {"batch": {"max_events": 5, "max_bytes": 1_000_000, "max_wait_ms": 1_000}}
+    equal("the delivery over HTTP", shown.json()["delivery"], expected)
+
+    mask = {"paths": ["selector", "delivery.headers", "delivery.retry"]}
+    change = {"subscription_id": made.subscription_id, "delivery": {"headers": {"X-Other": "2"}}, "update_mask": mask}
+    changed = ask("UpdateSubscription", etag=made.etag, **change)
+    equal("the headers after an update", list(changed.header_names), ["x-other"])
+    true("what the message has not is removed", not changed.HasField("selector") and not changed.delivery.HasField("retry"))
+    equal("what the mask has not stays", (changed.workflow_id, changed.delivery.timeout_ms), ("w", 2000))
+    _, found = refused(
+        "a stale etag", grpc.StatusCode.FAILED_PRECONDITION, lambda: ask("UpdateSubscription", etag=made.etag, **change)
+    )
+    reason("a stale etag", found, "PRECONDITION_FAILED")
+    wrong = {"url": delivery["url"], "headers": {"Host": "a"}}
+    for place, fields in {
+        "delivery.headers.Host": {"delivery": wrong},
+        "delivery.retry.schedule.0": {"delivery": {"url": delivery["url"], "retry": {"schedule": ["25h"]}}},
+        "delivery.url": {"delivery": {"url": "ftp://a/"}},
+        "workflow_id": {"workflow_id": "", "delivery": delivery},
+    }.items():
+        _, found = refused(
+            place, grpc.StatusCode.INVALID_ARGUMENT, lambda: ask("CreateSubscription", **({"workflow_id": "w"} | fields))
+        )
+        equal(f"{place}: the field", [one.field for one in found["BadRequest"].field_violations], [place])
+
+    one = {"subscription_id": made.subscription_id}
+    rotated = ask("RotateSubscriptionSecret", overlap_seconds=60, **one)
+    true("a new secret", rotated.secret.startswith("whsec_") and rotated.secret != made.secret)
+    equal("old ones that sign", len(rotated.old_secrets_until), 1)
+    state = lambda view: pool.FindEnumTypeByName("triggerline.v1.SubscriptionState").values_by_number[view.state].name
+    equal("paused", state(ask("PauseSubscription", **one)), "SUBSCRIPTION_STATE_PAUSED")
+    equal("resumed", state(ask("ResumeSubscription", **one)), "SUBSCRIPTION_STATE_ACTIVE")
+    got = ask("GetSubscription", **one)
+    listed = ask("ListSubscriptions").subscriptions
+    true("it is listed, as it is shown", [each for each in listed if each == got] and not got.secret, listed)
+
+    # It is not there for anyone else, and not after it was deleted; who may only read events may not.
+    others = (("authorization", f"Bearer {os.environ['TL_OTHERS_KEY']}"),)
+    call = lambda: service.DeleteSubscription(message("DeleteSubscriptionRequest")(**one), metadata=others, timeout=30)
+    refused("another customer's", grpc.StatusCode.NOT_FOUND, call)
+    reading = (("authorization", f"Bearer {os.environ['TL_READING_KEY']}"),)
+    call = lambda: service.ListSubscriptions(message("ListSubscriptionsRequest")(), metadata=reading, timeout=30)
+    refused("without the scope", grpc.StatusCode.PERMISSION_DENIED, call)
+    ask("DeleteSubscription", **one)
+    refused("a deleted one", grpc.StatusCode.NOT_FOUND, lambda: ask("GetSubscription", **one))
+    print("grpc: Subscriptions: made, changed by mask and etag, rotated, paused, resumed, deleted; as over HTTP")
+
+
 def main():
     channel = grpc.insecure_channel(GRPC)
     grpc.channel_ready_future(channel).result(timeout=30)
@@ -89,7 +157,8 @@ def main():
         if version == "v1":
             database._stub = ReflectionV1(channel)
         names = set(database.get_services())
-        wanted = {"triggerline.v1.Events", "triggerline.v1.Inbox", "grpc.health.v1.Health"}
+        ours = {f"triggerline.v1.{name}" for name in ("Events", "Inbox", "Subscriptions")}
+        wanted = {*ours, "grpc.health.v1.Health"}
         true(f"{version}: lists {wanted}", wanted <= names, names)
         pool = DescriptorPool(database)
         events = pool.FindServiceByName("triggerline.v1.Events")
@@ -147,6 +216,8 @@ def main():
     for field in ("ratelimit-policy", "ratelimit"):
         said.unless_known(f"grpc: metadata {field}", lambda: true(f"the answer has {field}", field in metadata, metadata))
     print("grpc: Publish is stored as it was sent; authorization and x-api-key both open")
+
+    subscriptions(channel, pool)
 
     # The key.
     for what, metadata in {

@@ -2,7 +2,8 @@
 //!
 //! [`observe`] stands around every call, [`identify`] around those that need a key, before a message
 //! is read, and [`Intake`] around each call's messages while they are read. [`events`] are the calls
-//! that publish ([`conversation`]: a stream of them), [`inbox`] those that read, [`status`] says what a problem is in gRPC's words,
+//! that publish ([`conversation`]: a stream of them), [`inbox`] those that read,
+//! [`subscriptions`] those that manage subscriptions, [`status`] says what a problem is in gRPC's words,
 //! [`health`] answers load balancers; reflection describes all of it to whoever has no .proto files.
 
 mod call;
@@ -14,6 +15,7 @@ mod instant;
 mod intake;
 mod observe;
 mod status;
+mod subscriptions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,7 @@ use tonic_health::pb::health_server::HealthServer;
 use triggerline_wire::proto::DESCRIPTORS;
 use triggerline_wire::proto::events_server::EventsServer;
 use triggerline_wire::proto::inbox_server::InboxServer;
+use triggerline_wire::proto::subscriptions_server::SubscriptionsServer;
 
 use crate::Shared;
 use crate::asking::{Asking, add_fields};
@@ -50,6 +53,8 @@ pub(crate) fn router(shared: Arc<Shared>, draining: CancellationToken) -> anyhow
     let door = events::Door::new(Arc::clone(&shared), draining.clone());
     let events = EventsServer::new(door).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let inbox = InboxServer::new(inbox::Door::new(Arc::clone(&shared)));
+    let subscriptions = subscriptions::Door::new(Arc::clone(&shared));
+    let subscriptions = SubscriptionsServer::new(subscriptions);
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -78,6 +83,7 @@ pub(crate) fn router(shared: Arc<Shared>, draining: CancellationToken) -> anyhow
     let with_key = Router::new()
         .route_service("/triggerline.v1.Events/{*method}", events)
         .route_service("/triggerline.v1.Inbox/{*method}", inbox)
+        .route_service("/triggerline.v1.Subscriptions/{*method}", subscriptions)
         .route_layer(from_fn_with_state(Arc::clone(&shared), identify));
     Ok(with_key
         .merge(checked)

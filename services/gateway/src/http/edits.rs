@@ -109,26 +109,31 @@ pub(super) async fn change(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Response> {
-    let changed = changed(&shared, &asking, id, &headers, body).await;
-    changed.map(|changed| answer(&changed, None)).map_err(accept_patch)
+    let changed = async {
+        asking.may(Scope::SubscriptionsWrite)?;
+        let condition = Condition::of(&headers)?;
+        let patch: Map<String, Value> = read_json_as(MERGE_PATCH, &shared, &headers, body).await?;
+        let patch = Value::Object(patch);
+        edit(&shared, &asking, id, &condition, |_| patch.clone()).await
+    };
+    changed.await.map(|changed| answer(&changed, None)).map_err(accept_patch)
 }
 
-async fn changed(
+/// Makes of a subscription what `patch` makes of it as it is.
+pub(crate) async fn edit(
     shared: &Shared,
     asking: &Asking,
     id: SubscriptionId,
-    headers: &HeaderMap,
-    body: Body,
+    condition: &Condition,
+    patch: impl Fn(&Subscription) -> Value,
 ) -> Result<Subscription, Problem> {
     let customer = asking.may(Scope::SubscriptionsWrite)?;
-    let condition = condition(headers)?;
-    let patch: Map<String, Value> = read_json_as(MERGE_PATCH, shared, headers, body).await?;
-    let patch = Value::Object(patch);
     for _ in 0..TRIES {
         let found = shared.control.subscription(customer, id).await?;
         let found = found.ok_or_else(Problem::not_found)?;
         condition.check(found.revision)?;
-        let edit = SubscriptionEdit::Fields(Box::new(patched(&found, &patch, &shared.reach)?));
+        let fields = patched(&found, &patch(&found), &shared.reach)?;
+        let edit = SubscriptionEdit::Fields(Box::new(fields));
         let (expected, by) = (Some(found.revision), asking.caller().actor());
         match shared.control.edit_subscription(customer, id, edit, expected, by).await? {
             Edited::Kept(changed) => return Ok(*changed),
@@ -204,12 +209,12 @@ fn merge(target: &mut Value, patch: &Value) {
 
 #[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SecretRotationBody {
+pub(crate) struct SecretRotationBody {
     /// How long both secrets sign; 86,400 (a day) if absent.
     #[schema(minimum = 0, maximum = 604_800)]
-    overlap_seconds: Option<u64>,
+    pub(crate) overlap_seconds: Option<u64>,
     /// The new one; made here if absent.
-    secret: Option<String>,
+    pub(crate) secret: Option<String>,
 }
 
 /// Rotate a subscription's secret
@@ -236,10 +241,22 @@ pub(super) async fn rotate(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let customer = asking.may(Scope::SubscriptionsWrite)?;
-    let condition = condition(&headers)?;
+    asking.may(Scope::SubscriptionsWrite)?;
+    let condition = Condition::of(&headers)?;
     let body: Option<SecretRotationBody> = read_json_or_nothing(&shared, &headers, body).await?;
-    let SecretRotationBody { overlap_seconds, secret } = body.unwrap_or_default();
+    let rotated = rotated(&shared, &asking, id, &condition, body.unwrap_or_default()).await?;
+    Ok(answer(&rotated, Some(rotated.endpoint.secret.reveal())))
+}
+
+pub(crate) async fn rotated(
+    shared: &Shared,
+    asking: &Asking,
+    id: SubscriptionId,
+    condition: &Condition,
+    body: SecretRotationBody,
+) -> Result<Subscription, Problem> {
+    let customer = asking.may(Scope::SubscriptionsWrite)?;
+    let SecretRotationBody { overlap_seconds, secret } = body;
     let overlap = overlap_seconds.map_or(OVERLAP, Duration::from_secs);
     if overlap > MAX_OVERLAP {
         let detail = format!("is a number from 0 to {}", MAX_OVERLAP.as_secs());
@@ -259,12 +276,9 @@ pub(super) async fn rotate(
     let edit = SubscriptionEdit::Rotate { secret, overlap };
     let by = asking.caller().actor();
     match shared.control.edit_subscription(customer, id, edit, expected, by).await? {
-        Edited::Kept(changed) => {
-            let secret = changed.endpoint.secret.reveal();
-            Ok(answer(&changed, Some(secret)))
-        }
+        Edited::Kept(changed) => Ok(*changed),
         Edited::Missing => Err(Problem::not_found()),
-        Edited::Stale if condition == Condition::None => {
+        Edited::Stale if *condition == Condition::None => {
             let detail = "The subscription was changed at the same moment; look, and try again.";
             Err(Problem::new(Kind::Conflict, detail))
         }
@@ -276,21 +290,59 @@ pub(super) async fn rotate(
 pub(super) fn answer(subscription: &Subscription, secret: Option<String>) -> Response {
     let view = SubscriptionView::with(subscription, secret);
     let mut response = Json(view).into_response();
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", subscription.revision.0)) {
+    if let Ok(tag) = HeaderValue::try_from(tag(subscription)) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
 }
 
+/// The entity tag of a subscription as it is.
+pub(crate) fn tag(subscription: &Subscription) -> String {
+    format!("\"{}\"", subscription.revision.0)
+}
+
 /// What `If-Match` asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Condition {
+pub(crate) enum Condition {
     None,
     /// One of these revisions. A tag that never was ours is none of them.
     OneOf(Vec<i64>),
 }
 
 impl Condition {
+    /// RFC 9110 §13.1.1.
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut revisions = Vec::new();
+        let mut asked = false;
+        for value in headers.get_all(header::IF_MATCH) {
+            asked = true;
+            let tags = value.to_str().ok().and_then(Self::tags).ok_or_else(|| {
+                let told = "is * or entity tags as they were given in ETag: \"17\", say";
+                Problem::parameter("If-Match", told)
+            })?;
+            match tags {
+                Self::None => return Ok(Self::None),
+                Self::OneOf(tags) => revisions.extend(tags),
+            }
+        }
+        Ok(if asked { Self::OneOf(revisions) } else { Self::None })
+    }
+
+    /// `*` or entity tags. They are compared strongly, so a weak one never fits.
+    pub(crate) fn tags(text: &str) -> Option<Self> {
+        if text.trim() == "*" {
+            // It must exist; it is looked for in any case.
+            return Some(Self::None);
+        }
+        let mut revisions = Vec::new();
+        for tag in text.split(',').map(str::trim) {
+            let weak = tag.strip_prefix("W/");
+            let opaque = weak.unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?;
+            revisions.extend(opaque.parse::<i64>().ok().filter(|_| weak.is_none()));
+        }
+        Some(Self::OneOf(revisions))
+    }
+
     fn check(&self, revision: Revision) -> Result<(), Problem> {
         match self {
             Self::OneOf(revisions) if !revisions.contains(&revision.0) => Err(stale()),
@@ -301,34 +353,8 @@ impl Condition {
 
 fn stale() -> Problem {
     let detail =
-        "The subscription is not as If-Match says: somebody has changed it. Read it again.";
+        "The subscription is not as was asked for: somebody has changed it. Read it again.";
     Problem::new(Kind::PreconditionFailed, detail)
-}
-
-/// RFC 9110 §13.1.1: tags are compared strongly, so a weak one never fits.
-fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
-    let mut revisions = Vec::new();
-    let mut asked = false;
-    for value in headers.get_all(header::IF_MATCH) {
-        asked = true;
-        let malformed = || {
-            let told = "is * or entity tags as they were given in ETag: \"17\", say";
-            Problem::parameter("If-Match", told)
-        };
-        let value = value.to_str().map_err(|_| malformed())?.trim();
-        if value == "*" {
-            // It must exist; it is looked for in any case.
-            return Ok(Condition::None);
-        }
-        for tag in value.split(',').map(str::trim) {
-            let weak = tag.strip_prefix("W/");
-            let opaque =
-                weak.unwrap_or(tag).strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-            let opaque = opaque.ok_or_else(malformed)?;
-            revisions.extend(opaque.parse::<i64>().ok().filter(|_| weak.is_none()));
-        }
-    }
-    Ok(if asked { Condition::OneOf(revisions) } else { Condition::None })
 }
 
 #[cfg(test)]
@@ -447,13 +473,17 @@ mod tests {
             ("\"another's\"", false),
         ] {
             let headers = HeaderMap::from_iter([(header::IF_MATCH, value.parse().unwrap())]);
-            let checked = condition(&headers).unwrap().check(Revision(7));
+            let checked = Condition::of(&headers).unwrap().check(Revision(7));
             assert_eq!(checked.is_ok(), met, "{value}");
         }
         for value in ["7", "\"7", ""] {
             let headers = HeaderMap::from_iter([(header::IF_MATCH, value.parse().unwrap())]);
-            assert_eq!(condition(&headers).unwrap_err().kind, Kind::InvalidParameter, "{value}");
+            assert_eq!(
+                Condition::of(&headers).unwrap_err().kind,
+                Kind::InvalidParameter,
+                "{value}"
+            );
         }
-        assert_eq!(condition(&HeaderMap::new()).unwrap(), Condition::None);
+        assert_eq!(Condition::of(&HeaderMap::new()).unwrap(), Condition::None);
     }
 }

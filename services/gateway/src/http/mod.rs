@@ -7,7 +7,7 @@ mod audit;
 mod body;
 mod customers;
 mod dead_letters;
-mod edits;
+pub(crate) mod edits;
 mod events;
 mod inbox;
 mod keys;
@@ -18,8 +18,8 @@ mod reference;
 mod release;
 mod replays;
 mod schemas;
-mod subscriptions;
-mod terms;
+pub(crate) mod subscriptions;
+pub(crate) mod terms;
 
 use std::sync::Arc;
 

@@ -39,7 +39,7 @@ const MAX_URL_BYTES: usize = 2_048;
 #[derive(Deserialize, ToSchema)]
 #[schema(as = NewSubscriptionBody)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Described {
+pub(crate) struct Described {
     /// The caller's own name for what it starts.
     #[schema(min_length = 1, max_length = 255, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     workflow_id: String,
@@ -98,12 +98,22 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Response), Problem> {
-    let customer = asking.may(Scope::SubscriptionsWrite)?;
-    let new = judge(read_json(&shared, &headers, body).await?, customer, &shared.reach)?;
-    let created = shared.control.create_subscription(new, asking.caller().actor()).await?;
+    asking.may(Scope::SubscriptionsWrite)?;
+    let described = read_json(&shared, &headers, body).await?;
+    let created = make(&shared, &asking, described).await?;
     // The one time that the secret is shown.
     let secret = Some(created.endpoint.secret.reveal());
     Ok((StatusCode::CREATED, answer(&created, secret)))
+}
+
+pub(crate) async fn make(
+    shared: &Shared,
+    asking: &Asking,
+    described: Described,
+) -> Result<Subscription, Problem> {
+    let customer = asking.may(Scope::SubscriptionsWrite)?;
+    let new = judge(described, customer, &shared.reach)?;
+    Ok(shared.control.create_subscription(new, asking.caller().actor()).await?)
 }
 
 /// List subscriptions
@@ -157,7 +167,8 @@ pub(super) async fn pause(
     asking: Asking,
     Id(id): Id<SubscriptionId>,
 ) -> Result<Response, Problem> {
-    set_state(&shared, &asking, id, SubscriptionState::Paused).await
+    let paused = set_state(&shared, &asking, id, SubscriptionState::Paused).await?;
+    Ok(answer(&paused, None))
 }
 
 /// Resume a subscription
@@ -173,7 +184,8 @@ pub(super) async fn resume(
     asking: Asking,
     Id(id): Id<SubscriptionId>,
 ) -> Result<Response, Problem> {
-    set_state(&shared, &asking, id, SubscriptionState::Active).await
+    let resumed = set_state(&shared, &asking, id, SubscriptionState::Active).await?;
+    Ok(answer(&resumed, None))
 }
 
 /// Delete a subscription
@@ -193,16 +205,16 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn set_state(
+pub(crate) async fn set_state(
     shared: &Shared,
     asking: &Asking,
     id: SubscriptionId,
     state: SubscriptionState,
-) -> Result<Response, Problem> {
+) -> Result<Subscription, Problem> {
     let customer = asking.may(Scope::SubscriptionsWrite)?;
     let actor = asking.caller().actor();
     let changed = shared.control.set_subscription_state(customer, id, state, actor).await?;
-    Ok(answer(&changed.ok_or_else(Problem::not_found)?, None))
+    changed.ok_or_else(Problem::not_found)
 }
 
 impl Described {

@@ -34,17 +34,17 @@ const OUR_BEGINNINGS: [&str; 4] = ["webhook-", "ce-", "triggerline-", "proxy-"];
 
 #[derive(Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RetryBody {
+pub(crate) struct RetryBody {
     /// Attempts before it is given up. One more than `schedule` has waits, where that is given;
     /// else the installation's (8).
     #[schema(minimum = 1, maximum = 50)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) max_attempts: Option<u32>,
+    pub(crate) max_attempts: Option<u32>,
     /// What to wait after the first attempt, after the second and so on, ±20 %; after more than
     /// these the last. From 1s to 24h each.
     #[schema(max_items = 50, example = json!(["5s", "1m", "10m"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) schedule: Option<Vec<String>>,
+    pub(crate) schedule: Option<Vec<String>>,
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -220,7 +220,7 @@ pub(super) fn batch_of(settings: &DeliverySettings) -> Option<BatchBody> {
 }
 
 /// What is shown again of the retries, where anything was said.
-pub(super) fn retry_of(settings: &DeliverySettings) -> Option<RetryBody> {
+pub(crate) fn retry_of(settings: &DeliverySettings) -> Option<RetryBody> {
     let DeliverySettings { max_attempts, schedule, .. } = settings;
     let schedule = (!schedule.is_empty()).then(|| schedule.iter().map(written).collect());
     (max_attempts.is_some() || schedule.is_some())
