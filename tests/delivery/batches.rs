@@ -86,7 +86,7 @@ async fn receive(
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real parts: cargo xtask test"]
 async fn batches_lose_nothing_and_each_event_is_judged_by_itself() -> anyhow::Result<()> {
-    const EVENTS: usize = 1_000;
+    const EVENTS: usize = 3_000;
     let world = World::on_real_parts(BINARY).await?;
     let mut services = Services::start(&world).await?;
     let client = Client::new(&services.base, world.customer("batches").await?);
@@ -136,7 +136,9 @@ async fn batches_lose_nothing_and_each_event_is_judged_by_itself() -> anyhow::Re
         assert!(seen.faults.is_empty(), "{:?}", seen.faults);
         let sizes: Vec<_> = seen.batches.iter().map(|batch| batch.numbers.len()).collect();
         assert!(sizes.iter().all(|size| (1..=40).contains(size)), "{sizes:?}");
-        assert!(sizes.contains(&40), "{sizes:?}");
+        // A backlog goes in batches that are full, not in crumbs.
+        let mean = sizes.iter().sum::<usize>() / sizes.len();
+        assert!(sizes.contains(&40) && mean >= 10, "{mean}: {sizes:?}");
         // A batch's id says what is in it.
         let mut named: HashMap<&str, HashSet<Vec<u64>>> = HashMap::new();
         for batch in &seen.batches {

@@ -14,10 +14,18 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, oneshot};
 use triggerline_types::{Batching, Delivery, Outcome, Response, SubscriptionId};
 
-/// The batch of each subscription that others can join.
 #[derive(Clone, Default)]
 pub(crate) struct Batches {
-    open: Arc<Mutex<HashMap<SubscriptionId, Arc<Open>>>>,
+    lines: Arc<Mutex<HashMap<SubscriptionId, Line>>>,
+}
+
+/// The batches of one subscription.
+#[derive(Default)]
+struct Line {
+    /// The one that others can join.
+    open: Option<Arc<Open>>,
+    /// How many are on their way.
+    closed: usize,
 }
 
 #[derive(Default)]
@@ -65,40 +73,76 @@ pub(crate) struct Asked {
 pub(crate) struct Lead {
     batches: Batches,
     subscription: SubscriptionId,
-    open: Arc<Open>,
+    /// `None`: it was closed, and its end is its [`Closed`]'s to tell.
+    open: Option<Arc<Open>>,
 }
 
 impl Batches {
-    /// Joins the open batch, or opens one. `hurry`: what waits here stands in others' way, so the
-    /// batch goes as it is.
-    pub(crate) fn join(&self, delivery: &Delivery, batching: Batching, hurry: bool) -> Place {
+    /// Joins the open batch, or opens one. `crowded`: what waits here stands in others' way. If none
+    /// is on its way, which would make room, the batch goes as it is.
+    pub(crate) fn join(&self, delivery: &Delivery, batching: Batching, crowded: bool) -> Place {
         let bytes = delivery.event.payload.len();
-        let mut open = lock(&self.open);
         let id = delivery.subscription_id;
-        if let Some(batch) = open.get(&id).cloned() {
+        let mut lines = lock(&self.lines);
+        let line = lines.entry(id).or_default();
+        let hurry = crowded && line.closed == 0;
+        if let Some(batch) = line.open.take() {
             let mut members = lock(&batch.members);
             if members.has_room(bytes, batching) {
                 let (sender, receiver) = oneshot::channel();
                 members.take(delivery, bytes, Some(sender));
-                if hurry || !members.has_room(0, batching) {
-                    batch.full.notify_one();
-                    open.remove(&id);
-                }
+                let goes = hurry || !members.has_room(0, batching);
+                drop(members);
+                line.leave(batch, goes);
                 return Place::Member(receiver);
             }
-            batch.full.notify_one();
+            drop(members);
+            line.leave(batch, true);
         }
         let batch = Arc::new(Open::default());
-        let mut members = lock(&batch.members);
-        members.take(delivery, bytes, None);
-        if hurry || !members.has_room(0, batching) {
-            batch.full.notify_one();
-            open.remove(&id);
+        let goes = {
+            let mut members = lock(&batch.members);
+            members.take(delivery, bytes, None);
+            (crowded && line.closed == 0) || !members.has_room(0, batching)
+        };
+        line.leave(Arc::clone(&batch), goes);
+        Place::Leader(Lead { batches: self.clone(), subscription: id, open: Some(batch) })
+    }
+
+    /// One of a subscription's batches is over.
+    fn over(&self, id: SubscriptionId, batch: &Arc<Open>) {
+        let mut lines = lock(&self.lines);
+        let Some(line) = lines.get_mut(&id) else { return };
+        if line.open.as_ref().is_some_and(|open| Arc::ptr_eq(open, batch)) {
+            line.open = None;
         } else {
-            open.insert(id, Arc::clone(&batch));
+            line.closed = line.closed.saturating_sub(1);
         }
-        drop(members);
-        Place::Leader(Lead { batches: self.clone(), subscription: id, open: batch })
+        if line.closed == 0 && line.open.is_none() {
+            lines.remove(&id);
+        }
+    }
+
+    /// Nobody joins a batch from now on.
+    fn close(&self, id: SubscriptionId, batch: &Arc<Open>) {
+        let mut lines = lock(&self.lines);
+        let Some(line) = lines.get_mut(&id) else { return };
+        if line.open.as_ref().is_some_and(|open| Arc::ptr_eq(open, batch)) {
+            line.open = None;
+            line.closed += 1;
+        }
+    }
+}
+
+impl Line {
+    /// Leaves a batch open for others, or sends it on its way.
+    fn leave(&mut self, batch: Arc<Open>, goes: bool) {
+        if goes {
+            batch.full.notify_one();
+            self.closed += 1;
+        } else {
+            self.open = Some(batch);
+        }
     }
 }
 
@@ -120,33 +164,45 @@ impl Members {
 pub(crate) struct Closed {
     pub(crate) deliveries: Vec<Delivery>,
     waiting: Vec<oneshot::Sender<Share>>,
+    _end: End,
+}
+
+/// Counts a closed batch until it is dropped.
+struct End {
+    batches: Batches,
+    subscription: SubscriptionId,
+    batch: Arc<Open>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.batches.over(self.subscription, &self.batch);
+    }
 }
 
 impl Lead {
     /// Resolves when nobody else can join.
     pub(crate) async fn full(&self) {
-        self.open.full.notified().await;
-    }
-
-    pub(crate) fn close(self) -> Closed {
-        self.shut();
-        let Members { deliveries, waiting, .. } = std::mem::take(&mut *lock(&self.open.members));
-        Closed { deliveries, waiting }
-    }
-
-    /// So that whoever comes opens another.
-    fn shut(&self) {
-        let mut open = lock(&self.batches.open);
-        if open.get(&self.subscription).is_some_and(|batch| Arc::ptr_eq(batch, &self.open)) {
-            open.remove(&self.subscription);
+        if let Some(open) = &self.open {
+            open.full.notified().await;
         }
+    }
+
+    pub(crate) fn close(mut self) -> Closed {
+        let (batches, subscription) = (self.batches.clone(), self.subscription);
+        let batch = self.open.take().unwrap_or_default();
+        batches.close(subscription, &batch);
+        let Members { deliveries, waiting, .. } = std::mem::take(&mut *lock(&batch.members));
+        Closed { deliveries, waiting, _end: End { batches, subscription, batch } }
     }
 }
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        self.shut();
-        lock(&self.open.members).waiting.clear();
+        if let Some(batch) = self.open.take() {
+            self.batches.over(self.subscription, &batch);
+            lock(&batch.members).waiting.clear();
+        }
     }
 }
 
@@ -280,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_hurries_sends_it_as_it_is_and_subscriptions_are_apart() {
+    async fn in_a_crowd_it_goes_as_it_is_unless_others_are_on_their_way() {
         let (batches, one, two) =
             (Batches::default(), SubscriptionId::new(), SubscriptionId::new());
         let (lead, _) = leads(&batches, one, &[1]).pop().unwrap();
@@ -288,8 +344,18 @@ mod tests {
         let member = batches.join(&delivery(one, 1), BATCHING, true);
         assert!(matches!(member, Place::Member(_)));
         lead.full().await;
-        assert!(matches!(batches.join(&delivery(one, 1), BATCHING, false), Place::Leader(_)));
-        assert_eq!(lead.close().deliveries.len(), 2);
+        let Place::Leader(next) = batches.join(&delivery(one, 1), BATCHING, true) else {
+            panic!("it is none's member");
+        };
+        // The first makes room when it is over: there is no reason to hurry.
+        assert!(matches!(batches.join(&delivery(one, 1), BATCHING, true), Place::Member(_)));
+        let first = lead.close();
+        assert_eq!(first.deliveries.len(), 2);
+        drop(first);
+        assert!(matches!(batches.join(&delivery(one, 1), BATCHING, true), Place::Member(_)));
+        next.full().await;
+        assert_eq!(next.close().deliveries.len(), 3);
+        assert!(!lock(&batches.lines).contains_key(&one), "nothing is left of it");
     }
 
     #[tokio::test]
@@ -301,7 +367,7 @@ mod tests {
         };
         drop(lead);
         assert!(share.await.is_err());
-        assert!(lock(&batches.open).is_empty());
+        assert!(lock(&batches.lines).is_empty());
     }
 
     #[tokio::test]
