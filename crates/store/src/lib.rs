@@ -26,6 +26,9 @@ mod url;
 pub use cache::{
     Cache, Claim, Grant, IdempotencyKey, MemoryCache, RedisCache, Release, Reservation, Want,
 };
+pub use control::queue::{
+    Depth, Due, Fate, Held, Helping, Lease, NewQueued, QueueStore, Queued, Settled,
+};
 pub use control::replays::{MAX_RUNNING_REPLAYS, NewReplay, ReplayStore};
 pub use control::{
     Access, AccessChange, AccessChanges, Changes, ControlStore, CustomerChange, Edited, FORGOTTEN,

@@ -14,7 +14,7 @@ use triggerline_types::{
 };
 
 use super::keys::new_key;
-use super::{access, keys, replays};
+use super::{access, keys, queue, replays};
 use crate::{
     AccessChange, ControlStore, CustomerChange, Edited, KeyCreation, NewCustomer, NewSubscription,
     SubscriptionEdit, SubscriptionFields,
@@ -38,6 +38,7 @@ pub async fn control_store(store: Arc<dyn ControlStore>) {
     keys::judge(&store).await;
     access::judge(&*store).await;
     replays::judge(&*store).await;
+    queue::judge(&store).await;
     every_change_leaves_one_entry(&*store).await;
     pages_of_the_audit_trail_neither_skip_nor_repeat(&*store).await;
     revisions_become_visible_in_their_order(&store).await;

@@ -9,6 +9,7 @@ mod access;
 mod control;
 mod events;
 mod keys;
+mod queue;
 mod replays;
 
 pub use control::control_store;

@@ -8,6 +8,7 @@ mod asked;
 mod edit;
 pub(crate) mod endpoint;
 pub(crate) mod fields;
+pub(crate) mod queue;
 pub(crate) mod replays;
 pub(crate) mod trail;
 
@@ -22,6 +23,7 @@ use triggerline_types::{
 };
 
 use crate::StoreError;
+use queue::QueueStore;
 use replays::ReplayStore;
 
 pub use asked::{
@@ -46,7 +48,7 @@ pub const FORGOTTEN: Duration = Duration::from_hours(48);
 /// no smaller one appears that it has not seen. (A plain database sequence does not promise
 /// this, because a later number may commit first.)
 #[async_trait]
-pub trait ControlStore: ReplayStore {
+pub trait ControlStore: ReplayStore + QueueStore {
     /// Brings the schema up to this version; harmless when it is there already, and when
     /// several processes do it at once.
     async fn migrate(&self) -> Result<(), StoreError>;

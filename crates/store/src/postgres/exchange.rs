@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Transaction,
 };
-use tokio_postgres::{Config, NoTls, Transaction};
+use tokio_postgres::{Config, NoTls};
 
 use super::PostgresControl;
 use crate::error::StoreError;

@@ -15,6 +15,7 @@ mod exchange;
 mod failing;
 mod keys;
 mod listen;
+mod queue;
 mod replays;
 mod schemas;
 mod subscriptions;

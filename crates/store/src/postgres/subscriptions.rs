@@ -134,7 +134,7 @@ pub(super) async fn edit(
                 )
                 .await?;
             if applied.begins_anew {
-                failing::forget(transaction, id).await?;
+                failing::forget(&**transaction, id).await?;
             }
             let entry = trail::entry(customer, by, applied.action, id, now);
             audit::record(transaction, entry).await?;

@@ -8,6 +8,7 @@ mod audit;
 mod customers;
 mod failing;
 mod keys;
+mod queue;
 mod replays;
 mod schemas;
 mod subscriptions;
@@ -36,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../control_3.sql"),
     include_str!("../control_4.sql"),
     include_str!("../control_5.sql"),
+    include_str!("../control_6.sql"),
 ];
 
 pub struct SqliteControl {
