@@ -27,6 +27,7 @@ use triggerline_wire::{Record, dead_record};
 use crate::in_flight::InFlight;
 use crate::lane::Lane;
 use crate::rebalance::{self, Group};
+use crate::turn::{GivenUp, Turn};
 use crate::{KafkaConfig, KafkaError, ProduceError, Producer, Topic, Topics};
 
 /// Does what a record asks for.
@@ -42,7 +43,7 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// A record and where it stood.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Consumed {
     pub topic: Topic,
     pub partition: i32,
@@ -50,6 +51,9 @@ pub struct Consumed {
     /// When it was appended (or produced, as the topic is configured).
     pub appended_at: Option<OffsetDateTime>,
     pub record: Record,
+    /// For what must be done in the order of the partition's records. It passes when the record is
+    /// done, at the latest.
+    pub turn: Turn,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +92,12 @@ impl From<ProduceError> for HandlerError {
             ProduceError::TooLarge => Self::poison(&error),
             _ => Self::again(&error),
         }
+    }
+}
+
+impl From<GivenUp> for HandlerError {
+    fn from(GivenUp: GivenUp) -> Self {
+        Self::Stopped
     }
 }
 
@@ -279,9 +289,9 @@ impl<H: Handler> Poller<H> {
             });
         let record = record(message);
         let bytes = record.value.len() + OVERHEAD_BYTES;
-        if !lane.begin(message.offset(), bytes) {
+        let Some(turn) = lane.begin(message.offset(), bytes) else {
             return;
-        }
+        };
         let Some(topic) = self.topics.parse(message.topic()) else {
             // We subscribe to our own topics only.
             tracing::error!(topic = message.topic(), "a record from a topic that isn't ours");
@@ -295,6 +305,7 @@ impl<H: Handler> Poller<H> {
                 OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()
             }),
             record,
+            turn,
         };
         let work = Work {
             lane,
@@ -393,7 +404,10 @@ impl<H: Handler> Work<H> {
                 Err(panic) => self.bury(&format!("the handler panicked: {}", told(&*panic))).await,
             };
             match result {
-                Ok(()) => return true,
+                Ok(()) => {
+                    self.consumed.turn.pass();
+                    return true;
+                }
                 Err(HandlerError::Stopped) => return false,
                 Err(HandlerError::Again(reason) | HandlerError::Poison(reason)) => {
                     // Every record of a partition may say the same: the first tells, the rest

@@ -18,6 +18,7 @@ use crate::consumer::{Stop, Window};
 use crate::in_flight::InFlight;
 use crate::progress::Finished;
 use crate::rebalance::Group;
+use crate::turn::{Before, Turn};
 
 pub(crate) struct Lane {
     pub(crate) topic: Arc<str>,
@@ -39,6 +40,8 @@ struct State {
     /// Records with a task working on them. Less than the window's: one that was given up
     /// stays in the window and holds its head.
     running: usize,
+    /// The turn of the record that came last.
+    last: Option<Before>,
     paused: bool,
     closed: bool,
     /// Up to here everything is finished.
@@ -74,22 +77,22 @@ impl Lane {
         }
     }
 
-    /// Takes a record in; `false` if it is not to be worked on (seen before, or closed).
-    pub(crate) fn begin(&self, offset: i64, bytes: usize) -> bool {
+    /// Takes a record in; `None` if it is not to be worked on (seen before, or closed).
+    pub(crate) fn begin(&self, offset: i64, bytes: usize) -> Option<Turn> {
         let mut state = self.lock();
         if state.closed || !state.window.begin(offset, bytes) {
-            return false;
+            return None;
         }
         if self.before.contains(offset) {
             state.finish(offset);
-            return false;
+            return None;
         }
         state.running += 1;
         if !state.paused && self.limit.is_full(&state.window) {
             state.paused = true;
             self.tell("pause", BaseConsumer::pause);
         }
-        true
+        Some(Turn::after(&mut state.last))
     }
 
     /// A record is done, and everything derived from it acknowledged.
@@ -211,8 +214,8 @@ mod tests {
     #[test]
     fn a_revocation_waits_for_what_is_being_worked_on() {
         let lane = Arc::new(lane());
-        assert!(lane.begin(0, 1));
-        assert!(lane.begin(1, 1));
+        assert!(lane.begin(0, 1).is_some());
+        assert!(lane.begin(1, 1).is_some());
         assert!(!lane.wait_until_idle(soon()), "two are being worked on");
         let worker = std::thread::spawn({
             let lane = Arc::clone(&lane);
@@ -228,7 +231,7 @@ mod tests {
     #[test]
     fn what_is_given_up_ends_the_wait_but_never_passes() {
         let lane = lane();
-        assert!(lane.begin(0, 1) && lane.begin(1, 1));
+        assert!(lane.begin(0, 1).is_some() && lane.begin(1, 1).is_some());
         lane.ask_to_stop();
         lane.give_up();
         lane.finish(1);
@@ -239,11 +242,11 @@ mod tests {
     #[test]
     fn a_closed_lane_takes_and_stores_nothing() {
         let lane = lane();
-        assert!(lane.begin(0, 1));
+        assert!(lane.begin(0, 1).is_some());
         lane.close();
         lane.finish(0);
         assert_eq!(lane.lock().window.len(), 1, "a late finish must not advance the head");
-        assert!(!lane.begin(1, 1));
+        assert!(!lane.begin(1, 1).is_some());
         assert!(lane.stop.is_asked());
     }
 
@@ -278,10 +281,10 @@ mod tests {
     fn a_full_window_pauses_and_half_of_it_resumes() {
         let lane = lane();
         for offset in 0..99 {
-            lane.begin(offset, 1);
+            lane.begin(offset, 1).is_some();
         }
         assert!(!lane.lock().paused);
-        lane.begin(99, 1);
+        lane.begin(99, 1).is_some();
         assert!(lane.lock().paused);
         for offset in 0..49 {
             lane.finish(offset);

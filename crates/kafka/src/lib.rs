@@ -19,6 +19,7 @@ mod producer;
 mod progress;
 mod rebalance;
 mod topics;
+mod turn;
 
 pub use config::KafkaConfig;
 pub use consumer::{Consumed, ConsumerConfig, Handler, HandlerError, Stop, Window, consume};
@@ -26,3 +27,4 @@ pub use error::KafkaError;
 pub use in_flight::InFlight;
 pub use producer::{Placed, ProduceError, Producer, ROOM};
 pub use topics::{Tier, Topic, TopicSettings, Topics, apply, check_topics};
+pub use turn::{GivenUp, Turn};

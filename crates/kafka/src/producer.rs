@@ -110,11 +110,21 @@ impl Producer {
 
     /// Waits for room, hands the record over and waits until all in-sync replicas have it.
     pub async fn send(&self, topic: &str, record: &Record) -> Result<Placed, ProduceError> {
+        self.begin(topic, record).await?.await
+    }
+
+    /// Waits for room and hands the record over, so that records begun one after the other stand in
+    /// that order, and returns the wait for all in-sync replicas.
+    pub async fn begin(
+        &self,
+        topic: &str,
+        record: &Record,
+    ) -> Result<impl Future<Output = Result<Placed, ProduceError>> + use<>, ProduceError> {
         let permit = Arc::clone(&self.permits)
             .acquire_owned()
             .await
             .map_err(|_| ProduceError::Refused("the producer is closed".into()))?;
-        self.hand_over(topic, record, permit)?.await
+        self.hand_over(topic, record, permit)
     }
 
     /// Hands the record over now, so that records started one after the other stand in that

@@ -7,6 +7,10 @@ use crate::RateLimit;
 /// How a subscription wants its deliveries. What it doesn't say is the installation's to say.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct DeliverySettings {
+    pub mode: Mode,
+    /// An RFC 9535 query over the payload: deliveries for which it selects the same go one after the
+    /// other, in the order of their events. One for which it selects nothing goes by itself.
+    pub ordering_key: Option<String>,
     /// Sent with each request beside our own; names are lower case. Values may be as secret as a
     /// password: no log has them.
     pub headers: BTreeMap<String, String>,
@@ -23,6 +27,11 @@ pub struct DeliverySettings {
 }
 
 impl DeliverySettings {
+    /// Whether its deliveries wait in a queue for whoever takes them, rather than in Kafka.
+    pub fn is_queued(&self) -> bool {
+        self.mode != Mode::Webhook || self.ordering_key.is_some()
+    }
+
     pub const MAX_HEADERS: usize = 20;
     /// Of a header's name and value together.
     pub const MAX_HEADER_BYTES: usize = 4_096;
@@ -31,6 +40,44 @@ impl DeliverySettings {
     pub const MAX_WAITS: usize = 50;
     pub const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
     pub const MAX_BURST: u32 = 10_000;
+}
+
+/// How a subscription's deliveries come to its owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// They are sent.
+    #[default]
+    Webhook,
+    /// They are leased and acknowledged by whoever asks for them.
+    Pull,
+    /// They are sent, and whoever asks may have those that have not arrived.
+    Both,
+}
+
+impl Mode {
+    pub const ALL: [Self; 3] = [Self::Webhook, Self::Pull, Self::Both];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Pull => "pull",
+            Self::Both => "both",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == text)
+    }
+
+    /// Whether webhooks are sent.
+    pub fn pushes(self) -> bool {
+        self != Self::Pull
+    }
+
+    /// Whether deliveries may be leased; what comes while it is paused is kept then.
+    pub fn pulls(self) -> bool {
+        self != Self::Webhook
+    }
 }
 
 /// What goes in one request, at most, and how long the first waits for more.
@@ -52,8 +99,11 @@ impl Batching {
 
 impl fmt::Debug for DeliverySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { headers, timeout, max_attempts, schedule, throttle, batch } = self;
+        let Self { mode, ordering_key, headers, timeout, max_attempts, schedule, throttle, batch } =
+            self;
         f.debug_struct("DeliverySettings")
+            .field("mode", mode)
+            .field("ordering_key", ordering_key)
             .field("headers", &headers.keys())
             .field("timeout", timeout)
             .field("max_attempts", max_attempts)

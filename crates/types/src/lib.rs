@@ -29,7 +29,7 @@ mod subscription;
 pub use audit::{Actor, AuditEntry};
 pub use customer::{ApiKey, Customer, InvalidName, Scope, check_name};
 pub use delivery::{Attempt, Delivery, Fact, Matched, Outcome, Owed, Response};
-pub use delivery_settings::{Batching, DeliverySettings, Throttle};
+pub use delivery_settings::{Batching, DeliverySettings, Mode, Throttle};
 pub use event::Event;
 pub use event_type::{EventType, EventTypePattern, InvalidEventType, OPERATIONAL};
 pub use id::{ApiKeyId, AuditId, CustomerId, DeliveryId, EventId, ReplayId, SubscriptionId};

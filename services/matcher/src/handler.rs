@@ -46,14 +46,23 @@ impl Handler for Matcher {
         let routed = route(&event, live, now);
         // All at once: they leave in one batch. Sent again after an error, they carry the
         // same ids.
-        let deliveries = routed.deliveries.iter().map(|delivery| async {
-            self.producer.send(&self.deliveries, &wire::delivery::encode(delivery)).await
-        });
+        if routed.in_order {
+            consumed.turn.reached().await?;
+        } else {
+            consumed.turn.pass();
+        }
+        let mut reports = Vec::with_capacity(routed.deliveries.len());
+        for delivery in &routed.deliveries {
+            let record = wire::delivery::encode(delivery);
+            reports.push(self.producer.begin(&self.deliveries, &record).await?);
+        }
+        // They stand in Kafka's queue: who comes next stands behind them.
+        consumed.turn.pass();
         let summary = async {
             let record = wire::fact::encode_matched(&routed.summary);
             self.producer.send(&self.attempts, &record).await
         };
-        futures::try_join!(try_join_all(deliveries), summary)?;
+        futures::try_join!(try_join_all(reports), summary)?;
         // What could be decided is on its way; the rest is kept for a person to look at.
         routed.undecided.map_or(Ok(()), |cause| Err(HandlerError::Poison(cause)))
     }

@@ -14,10 +14,15 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// `None` where it matches nothing: paused, unsubscribed or deleted.
+    /// `None` where it matches nothing: unsubscribed, disabled or deleted, or paused where it is
+    /// not pulled.
     pub(crate) fn of(subscription: &Subscription) -> Option<Self> {
-        if subscription.state != SubscriptionState::Active {
-            return None;
+        let keeps = subscription.endpoint.settings.mode.pulls();
+        match subscription.state {
+            SubscriptionState::Active => {}
+            // It is not given anything, but finds all of it when it is resumed.
+            SubscriptionState::Paused if keeps => {}
+            _ => return None,
         }
         match subscription.jsonpath.as_deref().map(Selector::compile).transpose() {
             Ok(selector) => Some(Self { selector }),
@@ -38,6 +43,8 @@ pub(crate) struct Routed {
     /// Why some selector could not be held against the payload. Those who asked for the type
     /// alone are owed the event all the same.
     pub(crate) undecided: Option<String>,
+    /// Someone who is owed it wants deliveries in their order.
+    pub(crate) in_order: bool,
 }
 
 /// Holds an event against its customer's live subscriptions.
@@ -49,6 +56,7 @@ pub(crate) fn route<'a>(
     let mut payload: Option<Result<Value, serde_json::Error>> = None;
     let mut deliveries = Vec::new();
     let mut owed = Vec::new();
+    let mut in_order = false;
     for (subscription, compiled) in live {
         // The picture is the customer's own; this line is what a mistake there would meet.
         if subscription.customer_id != event.customer_id || !subscription.covers(&event.event_type)
@@ -63,6 +71,7 @@ pub(crate) fn route<'a>(
                 _ => continue,
             }
         }
+        in_order |= subscription.endpoint.settings.is_queued();
         let id = DeliveryId::of(event.id, subscription.id);
         owed.push(Owed {
             delivery_id: id,
@@ -81,13 +90,13 @@ pub(crate) fn route<'a>(
     }
     let summary = Matched { event_id: event.id, customer_id: event.customer_id, at: now, owed };
     let undecided = payload.and_then(Result::err).map(|error| format!("the payload: {error}"));
-    Routed { deliveries, summary, undecided }
+    Routed { deliveries, summary, undecided, in_order }
 }
 
 #[cfg(test)]
 mod tests {
     use triggerline_types::{
-        CustomerId, Endpoint, EventId, EventType, EventTypePattern, Revision, Secret,
+        CustomerId, Endpoint, EventId, EventType, EventTypePattern, Mode, Revision, Secret,
         SubscriptionId,
     };
 
@@ -172,13 +181,20 @@ mod tests {
     fn only_the_active_are_owed_anything() {
         let ours = CustomerId::new();
         let event = event(ours, "order.created", "{}");
-        for state in [
-            SubscriptionState::Paused,
-            SubscriptionState::Deleted,
-            SubscriptionState::Unsubscribed { reason: "410".to_owned() },
+        let unsubscribed = || SubscriptionState::Unsubscribed { reason: "410".to_owned() };
+        for (state, mode, owed) in [
+            (SubscriptionState::Active, Mode::Pull, 1),
+            (SubscriptionState::Paused, Mode::Webhook, 0),
+            (SubscriptionState::Paused, Mode::Pull, 1),
+            (SubscriptionState::Paused, Mode::Both, 1),
+            (SubscriptionState::Deleted, Mode::Pull, 0),
+            (unsubscribed(), Mode::Webhook, 0),
+            (unsubscribed(), Mode::Both, 0),
         ] {
-            let subscription = Subscription { state, ..subscription(ours, "*", None) };
-            assert!(routed(&event, &[subscription]).deliveries.is_empty());
+            let told = format!("{state:?} {mode:?}");
+            let mut subscription = Subscription { state, ..subscription(ours, "*", None) };
+            subscription.endpoint.settings.mode = mode;
+            assert_eq!(routed(&event, &[subscription]).deliveries.len(), owed, "{told}");
         }
     }
 

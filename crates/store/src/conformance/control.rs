@@ -10,7 +10,8 @@ use futures::future::join_all;
 use time::OffsetDateTime;
 use triggerline_types::{
     Actor, ApiKeyId, Batching, Customer, CustomerId, DeliverySettings, Endpoint, EventType,
-    EventTypePattern, Revision, SchemaMode, Secret, SubscriptionId, SubscriptionState, Throttle,
+    EventTypePattern, Mode, Revision, SchemaMode, Secret, SubscriptionId, SubscriptionState,
+    Throttle,
 };
 
 use super::keys::new_key;
@@ -119,6 +120,8 @@ fn new_subscription(customer_id: CustomerId) -> NewSubscription {
         jsonpath: Some("$.items[?@.name == 'ü']".to_owned()),
         endpoint: Endpoint {
             settings: DeliverySettings {
+                mode: Mode::Both,
+                ordering_key: Some("$.order['für']".to_owned()),
                 headers: [("x-größe".to_owned(), "\"ü\"".to_owned())].into(),
                 timeout: Some(Duration::from_millis(1_500)),
                 max_attempts: Some(3),

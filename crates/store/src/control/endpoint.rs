@@ -7,12 +7,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use triggerline_types::{
-    Batching, DeliverySettings, Endpoint, OldSecret, RateLimit, Secret, Throttle, millis,
+    Batching, DeliverySettings, Endpoint, Mode, OldSecret, RateLimit, Secret, Throttle, millis,
 };
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Settings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ordering_key: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,9 +55,19 @@ fn in_millis(time: Duration) -> u64 {
 }
 
 pub(crate) fn settings_to_text(settings: &DeliverySettings) -> String {
-    let DeliverySettings { headers, timeout, max_attempts, schedule, throttle, batch } =
-        settings.clone();
+    let DeliverySettings {
+        mode,
+        ordering_key,
+        headers,
+        timeout,
+        max_attempts,
+        schedule,
+        throttle,
+        batch,
+    } = settings.clone();
     let settings = Settings {
+        mode: (mode != Mode::default()).then(|| mode.as_str().to_owned()),
+        ordering_key,
         headers,
         timeout_ms: timeout.map(in_millis),
         max_attempts,
@@ -76,7 +90,10 @@ fn settings(text: &str) -> Result<DeliverySettings, String> {
         let rate: RateLimit = rate.parse().map_err(|_| format!("the rate {rate:?}"))?;
         Ok::<_, String>(Throttle { rate, burst })
     });
+    let mode = read.mode.map(|mode| Mode::parse(&mode).ok_or_else(|| format!("the mode {mode:?}")));
     Ok(DeliverySettings {
+        mode: mode.transpose()?.unwrap_or_default(),
+        ordering_key: read.ordering_key,
         headers: read.headers,
         timeout: read.timeout_ms.map(Duration::from_millis),
         max_attempts: read.max_attempts,
