@@ -27,6 +27,7 @@ pub(crate) fn check(body: &[u8]) -> Result<(), serde_json::Error> {
 
 /// A struct that comes as a JSON object, and as nothing else: serde takes one from an array as
 /// well, member by member, which no document says.
+#[derive(Default)]
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
-use triggerline_types::{Scope, Subscription, SubscriptionId, SubscriptionState};
+use triggerline_types::{Mode, Scope, Subscription, SubscriptionId, SubscriptionState};
 use triggerline_wire::proto::subscriptions_server::Subscriptions;
 use triggerline_wire::proto::{
     self, CreateSubscriptionRequest, DeleteSubscriptionRequest, GetSubscriptionRequest,
@@ -23,7 +23,7 @@ use crate::json::{self, Object};
 use crate::problem::Problem;
 
 /// What an update may name.
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 11] = [
     "workflow_id",
     "event_types",
     "selector",
@@ -33,6 +33,8 @@ const PATHS: [&str; 9] = [
     "delivery.retry",
     "delivery.rate_limit",
     "delivery.batch",
+    "delivery.ordering",
+    "mode",
 ];
 
 pub(super) struct Door {
@@ -174,19 +176,23 @@ fn given(text: String) -> Option<String> {
 
 /// A new subscription as the HTTP door reads it.
 fn document(message: CreateSubscriptionRequest) -> Value {
-    let CreateSubscriptionRequest { workflow_id, event_types, selector, delivery } = message;
+    let mode = mode_of(message.mode());
+    let CreateSubscriptionRequest { workflow_id, event_types, selector, delivery, mode: _ } =
+        message;
     let delivery = delivery.unwrap_or_default();
     json!({
         "workflow_id": workflow_id,
         "event_types": event_types,
         "selector": selector_of(selector.as_ref()),
+        "mode": mode,
         "delivery": {
-            "url": delivery.url,
+            "url": given(delivery.url),
             "headers": delivery.headers,
             "timeout_ms": delivery.timeout_ms,
             "retry": retry_of(delivery.retry.as_ref()),
             "rate_limit": rate_limit_of(delivery.rate_limit.as_ref()),
             "batch": batch_of(delivery.batch.as_ref()),
+            "ordering": ordering_of(delivery.ordering.as_ref()),
             "secret": given(delivery.secret),
         },
     })
@@ -213,6 +219,19 @@ fn batch_of(batch: Option<&proto::Batch>) -> Value {
     json!(batch.map(|proto::Batch { max_events, max_bytes, max_wait_ms }| {
         json!({"max_events": max_events, "max_bytes": max_bytes, "max_wait_ms": max_wait_ms})
     }))
+}
+
+fn ordering_of(ordering: Option<&proto::Ordering>) -> Value {
+    json!(ordering.map(|proto::Ordering { per_key }| json!({"per_key": per_key})))
+}
+
+fn mode_of(mode: proto::DeliveryMode) -> Value {
+    match mode {
+        proto::DeliveryMode::Unspecified => Value::Null,
+        proto::DeliveryMode::Webhook => json!(Mode::Webhook.as_str()),
+        proto::DeliveryMode::Pull => json!(Mode::Pull.as_str()),
+        proto::DeliveryMode::Both => json!(Mode::Both.as_str()),
+    }
 }
 
 /// What is to change: what the mask names, or all that the message has.
@@ -242,6 +261,8 @@ fn paths(message: &UpdateSubscriptionRequest) -> Result<Vec<&str>, Problem> {
         delivery.retry.is_some(),
         delivery.rate_limit.is_some(),
         delivery.batch.is_some(),
+        delivery.ordering.is_some(),
+        message.mode() != proto::DeliveryMode::Unspecified,
     ];
     Ok(PATHS.into_iter().zip(there).filter_map(|(path, there)| there.then_some(path)).collect())
 }
@@ -256,11 +277,13 @@ fn patch(message: &UpdateSubscriptionRequest, paths: &[&str], found: &Subscripti
             "workflow_id" => json!(message.workflow_id),
             "event_types" => json!(message.event_types),
             "selector" => selector_of(message.selector.as_ref()),
-            "delivery.url" => json!(given.url),
+            "delivery.url" => json!(self::given(given.url.clone())),
             "delivery.timeout_ms" => json!(given.timeout_ms),
             "delivery.retry" => retry_of(given.retry.as_ref()),
             "delivery.rate_limit" => rate_limit_of(given.rate_limit.as_ref()),
             "delivery.batch" => batch_of(given.batch.as_ref()),
+            "delivery.ordering" => ordering_of(given.ordering.as_ref()),
+            "mode" => mode_of(message.mode()),
             _ => {
                 let before = found.endpoint.settings.headers.keys();
                 let mut headers: serde_json::Map<_, _> =
@@ -307,6 +330,7 @@ fn shown(subscription: &Subscription) -> proto::Subscription {
             max_bytes: batch.max_bytes.try_into().ok(),
             max_wait_ms: batch.max_wait.as_millis().try_into().ok(),
         }),
+        ordering: settings.ordering_key.clone().map(|per_key| proto::Ordering { per_key }),
     };
     proto::Subscription {
         subscription_id: subscription.id.to_string(),
@@ -322,6 +346,12 @@ fn shown(subscription: &Subscription) -> proto::Subscription {
         etag: edits::tag(subscription),
         created_at: Some(to_timestamp(subscription.created_at)),
         updated_at: Some(to_timestamp(subscription.updated_at)),
+        mode: match settings.mode {
+            Mode::Webhook => proto::DeliveryMode::Webhook,
+            Mode::Pull => proto::DeliveryMode::Pull,
+            Mode::Both => proto::DeliveryMode::Both,
+        }
+        .into(),
     }
 }
 
@@ -387,7 +417,11 @@ mod tests {
                 json!({"selector": null, "event_types": [],
                     "delivery": {"timeout_ms": null, "rate_limit": null}}),
             ),
-            (vec!["delivery.url"], json!({"delivery": {"url": ""}})),
+            (vec!["delivery.url"], json!({"delivery": {"url": null}})),
+            (
+                vec!["delivery.ordering", "mode"],
+                json!({"delivery": {"ordering": null}, "mode": null}),
+            ),
         ] {
             let paths = mask.iter().map(ToString::to_string).collect();
             let message =

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::body::MERGE_PATCH;
 use super::subscriptions::{Described, SubscriptionView};
-use super::terms::{self, BatchBody, RetryBody};
+use super::terms::{self, BatchBody, ModeBody, OrderingBody, RetryBody};
 use super::{Id, accept_patch, read_json_as, read_json_or_nothing};
 use crate::Shared;
 use crate::asking::Asking;
@@ -42,6 +42,8 @@ struct SubscriptionPatchBody {
     #[schema(max_items = 100)]
     event_types: Option<Vec<String>>,
     selector: Option<SelectorPatchBody>,
+    /// What was not delivered before comes as it is said here from then on; nothing is lost.
+    mode: Option<ModeBody>,
     #[schema(required = false, nullable = false)]
     delivery: Option<DeliveryPatchBody>,
 }
@@ -67,6 +69,7 @@ struct DeliveryPatchBody {
     retry: Option<RetryBody>,
     rate_limit: Option<ThrottlePatchBody>,
     batch: Option<BatchBody>,
+    ordering: Option<OrderingBody>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -165,13 +168,15 @@ fn patched(
         "workflow_id": subscription.workflow_id,
         "event_types": subscription.event_types.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "selector": {"jsonpath": subscription.jsonpath},
+        "mode": ModeBody::from(settings.mode),
         "delivery": {
-            "url": subscription.endpoint.url,
+            "url": Some(&subscription.endpoint.url).filter(|url| !url.is_empty()),
             "headers": headers,
             "timeout_ms": settings.timeout.map(|timeout| timeout.as_millis()),
             "retry": terms::retry_of(settings),
             "rate_limit": terms::throttle_of(settings),
             "batch": terms::batch_of(settings),
+            "ordering": terms::ordering_of(settings),
         },
     });
     merge(&mut document, patch);
@@ -360,8 +365,8 @@ fn stale() -> Problem {
 #[cfg(test)]
 mod tests {
     use triggerline_types::{
-        Batching, CustomerId, DeliverySettings, Endpoint, EventTypePattern, SubscriptionState,
-        Throttle,
+        Batching, CustomerId, DeliverySettings, Endpoint, EventTypePattern, Mode,
+        SubscriptionState, Throttle,
     };
 
     use super::*;
@@ -369,6 +374,8 @@ mod tests {
     fn subscription() -> Subscription {
         let now = time::OffsetDateTime::UNIX_EPOCH;
         let settings = DeliverySettings {
+            mode: Mode::Both,
+            ordering_key: Some("$.id".to_owned()),
             headers: [("x-a".to_owned(), "1".to_owned()), ("x-b".to_owned(), "2".to_owned())]
                 .into(),
             timeout: Some(Duration::from_secs(5)),
@@ -417,6 +424,10 @@ mod tests {
         assert_eq!((after.settings.timeout, after.settings.max_attempts), (None, None));
         assert_eq!(after.settings.schedule, [] as [Duration; 0]);
         assert_eq!(after.settings.throttle.map(|throttle| throttle.burst), Some(1));
+        let after = patch(&json!({"mode": null, "delivery": {"ordering": null}})).unwrap();
+        assert_eq!((after.settings.mode, after.settings.ordering_key), (Mode::Webhook, None));
+        let after = patch(&json!({"mode": "pull", "delivery": {"url": null}})).unwrap();
+        assert_eq!(after.url, "");
     }
 
     #[test]
@@ -428,7 +439,11 @@ mod tests {
             (json!({"nobody": 1}), "/nobody"),
             (json!({"event_types": ["a b"]}), "/event_types/0"),
             (json!({"selector": {"jsonpath": "$["}}), "/selector/jsonpath"),
-            (json!({"delivery": null}), ""),
+            (json!({"delivery": null}), "/delivery/url"),
+            (json!({"delivery": {"url": null}}), "/delivery/url"),
+            (json!({"mode": "push"}), "/mode"),
+            (json!({"delivery": {"ordering": {"per_key": null}}}), "/delivery/ordering"),
+            (json!({"delivery": {"ordering": {"per_key": "a"}}}), "/delivery/ordering/per_key"),
             (json!({"delivery": {"url": "http://10.0.0.1/"}}), "/delivery/url"),
             (json!({"delivery": {"secret": "whsec_x"}}), "/delivery/secret"),
             (json!({"delivery": {"headers": {"a b": "1"}}}), "/delivery/headers/a b"),

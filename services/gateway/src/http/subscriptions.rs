@@ -15,13 +15,13 @@ use triggerline_guard::{Reach, check_url};
 use triggerline_matching::Selector;
 use triggerline_store::{NewSubscription, SubscriptionFields};
 use triggerline_types::{
-    CustomerId, Endpoint, EventTypePattern, Scope, Secret, Subscription, SubscriptionId,
+    CustomerId, Endpoint, EventTypePattern, Mode, Scope, Secret, Subscription, SubscriptionId,
     SubscriptionState, format_instant,
 };
 use utoipa::ToSchema;
 
 use super::edits::answer;
-use super::terms::{self, BatchBody, RetryBody, Terms, ThrottleBody};
+use super::terms::{self, BatchBody, ModeBody, OrderingBody, RetryBody, Terms, ThrottleBody};
 use super::{Id, List, read_json};
 use crate::Shared;
 use crate::asking::Asking;
@@ -49,7 +49,12 @@ pub(crate) struct Described {
     event_types: Vec<String>,
     #[schema(value_type = Option<SelectorBody>)]
     selector: Option<Object<SelectorBody>>,
+    /// `webhook` if absent: deliveries are sent. With `pull` they wait to be leased and acknowledged;
+    /// with `both` they are sent, and those that have not arrived may be leased.
+    mode: Option<ModeBody>,
+    /// Where and how they are sent. Needs its `url`, unless the mode is `pull`.
     #[schema(value_type = DeliveryBody)]
+    #[serde(default)]
     delivery: Object<DeliveryBody>,
 }
 
@@ -59,10 +64,10 @@ struct SelectorBody {
     jsonpath: Option<String>,
 }
 
-#[derive(Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DeliveryBody {
-    url: String,
+    url: Option<String>,
     secret: Option<String>,
     /// Sent with each request; 20 at most, 4,096 bytes each. Values are not shown again.
     headers: Option<BTreeMap<String, String>>,
@@ -78,6 +83,9 @@ struct DeliveryBody {
     /// Several events in one request, as a JSON array.
     #[schema(value_type = Option<BatchBody>)]
     batch: Option<Object<BatchBody>>,
+    /// In which order they go; in any, if absent.
+    #[schema(value_type = Option<OrderingBody>)]
+    ordering: Option<Object<OrderingBody>>,
 }
 
 /// Create a subscription
@@ -154,7 +162,8 @@ pub(super) async fn show(
 
 /// Pause a subscription
 ///
-/// What comes meanwhile is not delivered to it.
+/// What comes meanwhile is not delivered to it; where the mode is `pull` or `both`, it is kept until
+/// the subscription is resumed.
 #[utoipa::path(
     post, path = "/v1/subscriptions/{id}/pause", tag = "Subscriptions", operation_id = "pauseSubscription",
     params(("id" = Uuid, Path, description = "The subscription's id.")),
@@ -237,27 +246,42 @@ impl Described {
                 Problem::at(Kind::InvalidSelector, "/selector/jsonpath", error.to_string())
             })?;
         }
-        if delivery.url.len() > MAX_URL_BYTES {
-            let detail = format!("is at most {MAX_URL_BYTES} bytes long");
-            return Err(Problem::field("/delivery/url", detail));
-        }
-        let url = check_url(&delivery.url, reach)
-            .map_err(|refused| Problem::field("/delivery/url", refused.to_string()))?;
         let settings = terms::judge(Terms {
+            mode: self.mode,
+            ordering: delivery.ordering,
             headers: delivery.headers,
             timeout_ms: delivery.timeout_ms,
             retry: delivery.retry,
             rate_limit: delivery.rate_limit,
             batch: delivery.batch,
         })?;
+        let url = url(delivery.url.as_deref(), settings.mode, reach)?;
         Ok(SubscriptionFields {
             workflow_id: self.workflow_id,
             event_types,
             jsonpath: selector.jsonpath,
-            url: url.into(),
+            url,
             settings,
         })
     }
+}
+
+/// Where webhooks go; nowhere, where none are sent and none is named.
+fn url(text: Option<&str>, mode: Mode, reach: &Reach) -> Result<String, Problem> {
+    let place = "/delivery/url";
+    let Some(text) = text else {
+        if !mode.pushes() {
+            return Ok(String::new());
+        }
+        let detail = "is missing: it says where webhooks go (only the mode \"pull\" needs none)";
+        return Err(Problem::field(place, detail));
+    };
+    if text.len() > MAX_URL_BYTES {
+        return Err(Problem::field(place, format!("is at most {MAX_URL_BYTES} bytes long")));
+    }
+    let url =
+        check_url(text, reach).map_err(|refused| Problem::field(place, refused.to_string()))?;
+    Ok(url.into())
 }
 
 /// Judges a new subscription. Pure, but for the secret where none is given.
@@ -297,6 +321,7 @@ pub(super) struct SubscriptionView {
     workflow_id: String,
     event_types: Vec<String>,
     selector: SelectorView,
+    mode: ModeBody,
     delivery: EndpointView,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -318,7 +343,8 @@ struct SelectorView {
 
 #[derive(Serialize, ToSchema)]
 struct EndpointView {
-    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
     /// Names of the headers that are sent beside ours.
     #[schema(required = false)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -331,6 +357,8 @@ struct EndpointView {
     rate_limit: Option<ThrottleBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<BatchBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ordering: Option<OrderingBody>,
     /// When secrets that were rotated out stop signing, newest first.
     #[schema(required = false)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -352,13 +380,15 @@ impl SubscriptionView {
             workflow_id: subscription.workflow_id.clone(),
             event_types,
             selector: SelectorView { jsonpath: subscription.jsonpath.clone() },
+            mode: settings.mode.into(),
             delivery: EndpointView {
-                url: url.clone(),
+                url: (!url.is_empty()).then(|| url.clone()),
                 header_names: settings.headers.keys().cloned().collect(),
                 timeout_ms: settings.timeout.map(|timeout| timeout.as_millis()),
                 retry: terms::retry_of(settings),
                 rate_limit: terms::throttle_of(settings),
                 batch: terms::batch_of(settings),
+                ordering: terms::ordering_of(settings),
                 old_secrets_until: old.map(|old| format_instant(old.until)).collect(),
             },
             state: subscription.state.as_str(),
@@ -393,12 +423,30 @@ mod tests {
     }
 
     #[test]
+    fn who_pulls_needs_no_url() {
+        let new = judged(r#"{"workflow_id":"w","mode":"pull"}"#).unwrap();
+        assert_eq!((new.endpoint.url.as_str(), new.endpoint.settings.mode), ("", Mode::Pull));
+        let ordered = r#"{"workflow_id":"w","mode":"pull","delivery":{"url":"https://a.example/",
+            "ordering":{"per_key":"$.id"}}}"#;
+        let new = judged(ordered).unwrap();
+        assert_eq!(new.endpoint.url, "https://a.example/", "kept for when webhooks are sent again");
+        assert_eq!(new.endpoint.settings.ordering_key.as_deref(), Some("$.id"));
+    }
+
+    #[test]
     fn a_bad_one_is_refused_with_the_place() {
         let with = |fields: &str| format!(r#"{{"workflow_id":"w",{fields}}}"#);
         let url = r#""delivery":{"url":"https://example.com/"}"#;
         for (body, kind, pointer) in [
             ("[".to_owned(), Kind::MalformedBody, ""),
-            (with(r#""delivery":{}"#), Kind::MalformedBody, "/delivery"),
+            (with(r#""delivery":{}"#), Kind::InvalidField, "/delivery/url"),
+            (with(r#""mode":"both""#), Kind::InvalidField, "/delivery/url"),
+            (with(r#""mode":"push""#), Kind::MalformedBody, "/mode"),
+            (
+                with(r#""mode":"pull","delivery":{"ordering":{"per_key":"$["}}"#),
+                Kind::InvalidSelector,
+                "/delivery/ordering/per_key",
+            ),
             (with(r#""delivery":{"url":7}"#), Kind::MalformedBody, "/delivery/url"),
             (
                 with(r#""delivery":{"url":"http://127.0.0.1/"}"#),

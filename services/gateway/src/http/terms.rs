@@ -1,17 +1,18 @@
 //! How a subscription wants its deliveries, as it is asked for and shown: the members of `delivery`
-//! beside its URL and secret.
+//! beside its URL and secret, and its `mode`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
+use triggerline_matching::Selector;
 use triggerline_service::config::duration;
-use triggerline_types::{Batching, DeliverySettings, RateLimit, Throttle};
+use triggerline_types::{Batching, DeliverySettings, Mode, RateLimit, Throttle};
 use utoipa::ToSchema;
 
 use crate::json::Object;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 
 /// Names (and beginnings of names) that are ours, or the connection's.
 const OURS: [&str; 14] = [
@@ -73,8 +74,49 @@ pub(super) struct BatchBody {
     max_wait_ms: Option<u64>,
 }
 
+/// How deliveries come.
+#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ModeBody {
+    Webhook,
+    Pull,
+    Both,
+}
+
+impl From<ModeBody> for Mode {
+    fn from(body: ModeBody) -> Self {
+        match body {
+            ModeBody::Webhook => Self::Webhook,
+            ModeBody::Pull => Self::Pull,
+            ModeBody::Both => Self::Both,
+        }
+    }
+}
+
+impl From<Mode> for ModeBody {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Webhook => Self::Webhook,
+            Mode::Pull => Self::Pull,
+            Mode::Both => Self::Both,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OrderingBody {
+    /// A JSONPath (RFC 9535) over the payload. Deliveries for which it selects the same go one after
+    /// the other, in the order of their events; while one is being retried, those behind it wait,
+    /// and nobody else. One for which it selects nothing goes by itself.
+    #[schema(max_length = 4_096, example = "$.order.id")]
+    per_key: String,
+}
+
 /// What may stand in `delivery` beside the URL and the secret.
 pub(super) struct Terms {
+    pub(super) mode: Option<ModeBody>,
+    pub(super) ordering: Option<Object<OrderingBody>>,
     pub(super) headers: Option<BTreeMap<String, String>>,
     pub(super) timeout_ms: Option<u64>,
     pub(super) retry: Option<Object<RetryBody>>,
@@ -85,6 +127,8 @@ pub(super) struct Terms {
 pub(super) fn judge(terms: Terms) -> Result<DeliverySettings, Problem> {
     let retry = terms.retry.map(|Object(retry)| retry).unwrap_or_default();
     Ok(DeliverySettings {
+        mode: terms.mode.map(Mode::from).unwrap_or_default(),
+        ordering_key: terms.ordering.map(|Object(body)| ordering(body)).transpose()?,
         headers: headers(terms.headers.unwrap_or_default())?,
         timeout: terms.timeout_ms.map(timeout).transpose()?,
         max_attempts: retry.max_attempts.map(max_attempts).transpose()?,
@@ -92,6 +136,17 @@ pub(super) fn judge(terms: Terms) -> Result<DeliverySettings, Problem> {
         throttle: terms.rate_limit.map(|Object(body)| throttle(&body)).transpose()?,
         batch: terms.batch.map(|Object(body)| batch(&body)).transpose()?,
     })
+}
+
+fn ordering(body: OrderingBody) -> Result<String, Problem> {
+    Selector::compile(&body.per_key).map_err(|error| {
+        Problem::at(Kind::InvalidSelector, "/delivery/ordering/per_key", error.to_string())
+    })?;
+    Ok(body.per_key)
+}
+
+pub(super) fn ordering_of(settings: &DeliverySettings) -> Option<OrderingBody> {
+    settings.ordering_key.clone().map(|per_key| OrderingBody { per_key })
 }
 
 fn headers(asked: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Problem> {
