@@ -125,7 +125,7 @@ impl Stop {
         self.asked.is_cancelled()
     }
 
-    pub(crate) fn ask(&self) {
+    pub fn ask(&self) {
         self.asked.cancel();
     }
 

@@ -42,6 +42,16 @@ impl Selector {
     pub fn matches(&self, payload: &Value) -> bool {
         !self.query.query(payload).is_empty()
     }
+
+    /// What the query selects in `payload`, as JSON text: the same for what is the same. `None` where
+    /// it selects nothing.
+    pub fn key(&self, payload: &Value) -> Option<String> {
+        let selected = self.query.query(payload).all();
+        (!selected.is_empty()).then(|| {
+            let texts: Vec<_> = selected.iter().map(ToString::to_string).collect();
+            texts.join(",")
+        })
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +59,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_key_is_the_same_for_the_same() {
+        for (query, payload, key) in [
+            ("$.id", json!({"id": 7}), Some("7")),
+            ("$.id", json!({"id": "7"}), Some("\"7\"")),
+            ("$.id", json!({"id": null}), Some("null")),
+            ("$.id", json!({"id": {"b": 1, "a": 2}}), Some("{\"a\":2,\"b\":1}")),
+            ("$['a', 'b']", json!({"a": 1, "b": 2}), Some("1,2")),
+            ("$.id", json!({"no": 1}), None),
+        ] {
+            let selector = Selector::compile(query).unwrap();
+            assert_eq!(selector.key(&payload).as_deref(), key, "{query} {payload}");
+        }
+    }
 
     #[test]
     fn a_selector_matches_when_it_selects_something() {

@@ -22,6 +22,7 @@ pub mod delivery;
 pub mod event;
 pub mod fact;
 mod record;
+pub mod stored;
 pub mod webhook;
 
 pub use record::{DecodeError, Record};

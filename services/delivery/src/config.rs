@@ -36,6 +36,8 @@ pub struct DeliveryConfig {
     pub endpoint_requests: u32,
     #[serde(deserialize_with = "duration::deserialize")]
     pub disable_after: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub keep_queued: Duration,
     pub clock_file: PathBuf,
     pub window_records: usize,
     pub window_bytes: usize,

@@ -20,6 +20,7 @@ use crate::decide::{Decision, Policy, Seen, decide};
 use crate::gate::Ended;
 use crate::gates::{Admission, Admitted, Gates};
 use crate::health::Watch;
+use crate::queue::{self, Clerk};
 use crate::request::Parcel;
 use crate::send::{self, Sender, Sent};
 use crate::wait::{Step, Waiting, next, put_off, tier_for};
@@ -30,6 +31,9 @@ pub(crate) struct Deliverer {
     pub(crate) crowds: Crowds,
     pub(crate) gates: Gates,
     pub(crate) batches: Batches,
+    pub(crate) clerk: Clerk,
+    /// How long what nobody takes stays in its queue.
+    pub(crate) keep: Duration,
     pub(crate) sender: Sender,
     pub(crate) producer: Producer,
     pub(crate) topics: Topics,
@@ -39,7 +43,7 @@ pub(crate) struct Deliverer {
 }
 
 impl Deliverer {
-    fn now(&self) -> OffsetDateTime {
+    pub(crate) fn now(&self) -> OffsetDateTime {
         truncate_to_millis(self.clock.now())
     }
 
@@ -94,16 +98,16 @@ impl Deliverer {
         Ok(entry.map(|entry| entry.subscription.clone()).filter(ours))
     }
 
-    /// The subscription's endpoint, if it is still owed something; else what becomes of it.
-    async fn endpoint(
+    /// The subscription, if it is still owed something; else what becomes of the delivery.
+    pub(crate) async fn owed(
         &self,
         delivery: &Delivery,
-    ) -> Result<Result<Endpoint, Outcome>, HandlerError> {
+    ) -> Result<Result<Subscription, Outcome>, HandlerError> {
         let ended = |why: &str| Ok(Err(Outcome::Cancelled { reason: why.to_owned() }));
         let Some(subscription) = self.subscription(delivery).await? else {
             return ended("there is no such subscription");
         };
-        match subscription.state {
+        match &subscription.state {
             SubscriptionState::Deleted => ended("the subscription was deleted"),
             SubscriptionState::Unsubscribed { reason } => {
                 ended(&format!("the subscription ended: {reason}"))
@@ -113,7 +117,7 @@ impl Deliverer {
                 Ok(Err(Outcome::DeadLettered { reason }))
             }
             // What was matched before a pause is still owed.
-            SubscriptionState::Active | SubscriptionState::Paused => Ok(Ok(subscription.endpoint)),
+            SubscriptionState::Active | SubscriptionState::Paused => Ok(Ok(subscription)),
         }
     }
 
@@ -139,9 +143,9 @@ impl Deliverer {
             Admission::PutOff(wait) => Ok(Share::PutOff(wait)),
             Admission::Stopped => Err(HandlerError::Stopped),
             // It may have waited long: the endpoint as it is now.
-            Admission::Admitted(admitted) => Ok(match self.endpoint(delivery).await? {
+            Admission::Admitted(admitted) => Ok(match self.owed(delivery).await? {
                 Err(outcome) => Share::Settled(outcome),
-                Ok(endpoint) => {
+                Ok(Subscription { endpoint, .. }) => {
                     let parcel = Parcel::One(delivery);
                     Share::Asked(self.ask(parcel, id, &endpoint, admitted).await.0)
                 }
@@ -176,11 +180,11 @@ impl Deliverer {
             Admission::PutOff(wait) => return Ok(lead.close().tell_all(Share::PutOff(wait))),
             Admission::Stopped => return Err(HandlerError::Stopped),
         };
-        let endpoint = self.endpoint(delivery).await?;
+        let owed = self.owed(delivery).await?;
         let batch = lead.close();
-        Ok(match endpoint {
+        Ok(match owed {
             Err(outcome) => batch.tell_all(Share::Settled(outcome)),
-            Ok(endpoint) => {
+            Ok(Subscription { endpoint, .. }) => {
                 let parcel = Parcel::Several(&batch.deliveries);
                 let (asked, body) = self.ask(parcel, id, &endpoint, admitted).await;
                 batch.tell_each(&asked, &body)
@@ -222,8 +226,55 @@ impl Deliverer {
         Attempted { started_at, latency, response, decision }
     }
 
+    /// Makes the attempt that is due; how long it is put off, where it isn't made now.
+    pub(crate) async fn attempt(
+        &self,
+        delivery: &Delivery,
+        settings: &DeliverySettings,
+        inside: &Inside,
+        stop: &Stop,
+    ) -> Result<Result<Attempted, Duration>, HandlerError> {
+        let share = match settings.batch {
+            None => self.alone(delivery, settings, inside, stop).await,
+            Some(batching) => self.together(delivery, (settings, batching), inside, stop).await,
+        };
+        Ok(match share? {
+            Share::Asked(asked) => Ok(self.judge(delivery, asked, settings)),
+            Share::Settled(outcome) => Ok(Attempted::not(outcome, self.now())),
+            Share::PutOff(wait) => Err(wait),
+        })
+    }
+
+    /// As [`Self::settle`], however often it takes. The request was made: it is not made again
+    /// because Kafka won't take note of it now.
+    pub(crate) async fn settle_surely(
+        &self,
+        delivery: &Delivery,
+        attempted: &Attempted,
+        waits: Waits,
+        stop: &Stop,
+    ) -> Result<(), HandlerError> {
+        loop {
+            match self.settle(delivery, attempted, waits).await {
+                Err(HandlerError::Again(reason)) => {
+                    tracing::debug!(delivery = %delivery.id, reason, "settling again");
+                }
+                result => return result,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = stop.asked() => return Err(HandlerError::Stopped),
+            }
+        }
+    }
+
     /// Writes down what came of it: the attempt, and what is left to do.
-    async fn settle(&self, delivery: &Delivery, attempted: &Attempted) -> Result<(), HandlerError> {
+    async fn settle(
+        &self,
+        delivery: &Delivery,
+        attempted: &Attempted,
+        waits: Waits,
+    ) -> Result<(), HandlerError> {
         let Attempted { started_at, latency, response, decision } = attempted.clone();
         if decision.unsubscribe {
             let reason = "the receiver answered 410 Gone".to_owned();
@@ -257,6 +308,7 @@ impl Deliverer {
         };
         let rest = async {
             match rest(delivery, &decision.outcome, self.now()) {
+                Some((Topic::Retry(_), _)) if waits == Waits::InQueue => Ok(()),
                 Some((topic, record)) => {
                     self.producer.send(&self.topics.name(topic), &record).await.map(drop)
                 }
@@ -266,6 +318,15 @@ impl Deliverer {
         futures::try_join!(report, rest)?;
         Ok(())
     }
+}
+
+/// Where a delivery waits for its next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// In a retry tier.
+    InKafka,
+    /// Where it is.
+    InQueue,
 }
 
 /// What an outcome leaves to do, and where that is kept.
@@ -299,16 +360,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A request that was made, or that there was no reason to make, and what it means.
 #[derive(Clone)]
-struct Attempted {
+pub(crate) struct Attempted {
     started_at: OffsetDateTime,
     latency: Duration,
     response: Response,
-    decision: Decision,
+    pub(crate) decision: Decision,
 }
 
 impl Attempted {
     /// Nobody was asked.
-    fn not(outcome: Outcome, now: OffsetDateTime) -> Self {
+    pub(crate) fn not(outcome: Outcome, now: OffsetDateTime) -> Self {
         let reason = match &outcome {
             Outcome::Cancelled { reason } | Outcome::DeadLettered { reason } => reason.clone(),
             Outcome::Delivered | Outcome::Retry { .. } => String::new(),
@@ -325,6 +386,10 @@ impl Attempted {
 impl Handler for Deliverer {
     async fn handle(&self, consumed: &Consumed, stop: &Stop) -> Result<(), HandlerError> {
         let delivery = wire::delivery::decode(&consumed.record)?;
+        if delivery.not_before.is_some() {
+            // It has lost its place long since; nobody waits for it.
+            consumed.turn.pass();
+        }
         if !self.wait(&delivery, consumed, stop).await? {
             return Ok(());
         }
@@ -332,34 +397,28 @@ impl Handler for Deliverer {
         let partition = (consumed.topic, consumed.partition);
         let bytes = consumed.record.value.len();
         let inside = self.crowds.enter(partition, delivery.subscription_id, bytes);
-        let attempted = match self.endpoint(&delivery).await? {
-            Err(outcome) => Attempted::not(outcome, self.now()),
-            Ok(Endpoint { settings, .. }) => {
-                let share = match settings.batch {
-                    None => self.alone(&delivery, &settings, &inside, stop).await,
-                    Some(batching) => {
-                        self.together(&delivery, (&settings, batching), &inside, stop).await
-                    }
-                };
-                match share? {
-                    Share::Asked(asked) => self.judge(&delivery, asked, &settings),
-                    Share::Settled(outcome) => Attempted::not(outcome, self.now()),
-                    Share::PutOff(wait) => return self.put_off(&delivery, wait).await,
+        let attempted = match self.owed(&delivery).await? {
+            Ok(subscription) if subscription.endpoint.settings.is_queued() => {
+                drop(inside);
+                consumed.turn.reached().await?;
+                let row = queue::row(&delivery, &subscription, self);
+                let written = self.clerk.write(row);
+                consumed.turn.pass();
+                return written.await.map_err(|_| HandlerError::Stopped);
+            }
+            Ok(subscription) => {
+                consumed.turn.pass();
+                let settings = &subscription.endpoint.settings;
+                match self.attempt(&delivery, settings, &inside, stop).await? {
+                    Ok(attempted) => attempted,
+                    Err(wait) => return self.put_off(&delivery, wait).await,
                 }
+            }
+            Err(outcome) => {
+                consumed.turn.pass();
+                Attempted::not(outcome, self.now())
             }
         };
-        // The request was made: it is not made again because Kafka won't take note of it now.
-        loop {
-            match self.settle(&delivery, &attempted).await {
-                Err(HandlerError::Again(reason)) => {
-                    tracing::debug!(delivery = %delivery.id, reason, "settling again");
-                }
-                result => return result,
-            }
-            tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
-                () = stop.asked() => return Err(HandlerError::Stopped),
-            }
-        }
+        self.settle_surely(&delivery, &attempted, Waits::InKafka, stop).await
     }
 }

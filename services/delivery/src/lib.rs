@@ -5,7 +5,8 @@
 //! endpoint's gate ([`gates`]): how much an endpoint gets at once, and whether it is asked at all,
 //! follows from how it answers ([`gate`], pure) and how often it wants to be asked ([`turns`], pure). Who would wait there at the cost of others
 //! ([`crowd`], pure) is put off, by way of a retry tier, and so is everyone while the endpoint is
-//! down. Some subscriptions want several deliveries in one request ([`batch`]). Then the service signs ([`request`]) and sends it ([`send`]) to an address that was vetted
+//! down. Some subscriptions want several deliveries in one request ([`batch`]), and those of some
+//! wait in the store for their turn or for whoever pulls them ([`queue`]). Then the service signs ([`request`]) and sends it ([`send`]) to an address that was vetted
 //! ([`connect`]), decides what the answer means ([`decide`], pure), and writes the attempt to
 //! `attempts` and whatever is left to do to a retry tier or to `deliveries.dlq`. An endpoint that
 //! does nothing but fail for days is given up ([`health`]).
@@ -19,6 +20,7 @@ mod gate;
 mod gates;
 mod handler;
 mod health;
+mod queue;
 mod request;
 mod send;
 mod turns;
@@ -27,12 +29,13 @@ mod wait;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use triggerline_kafka::{
-    ConsumerConfig, KafkaConfig, Producer, ROOM, Tier, Topic, Topics, Window, consume,
+    ConsumerConfig, KafkaConfig, Producer, ROOM, Stop, Tier, Topic, Topics, Window, consume,
 };
 use triggerline_service::admin::Health;
-use triggerline_store::{ControlStore, Following, FollowingHandle};
+use triggerline_store::{ControlStore, Following, FollowingHandle, NewQueued};
 
 use batch::Batches;
 pub use config::{DEFAULTS, DeliveryConfig};
@@ -40,12 +43,14 @@ use crowd::Crowds;
 use gates::Gates;
 use handler::Deliverer;
 use health::Watchman;
+use queue::{Drain, Scribe};
 use send::Sender;
 
 pub struct App {
     kafka: KafkaConfig,
     consumer: ConsumerConfig,
     deliverer: Arc<Deliverer>,
+    drain: Drain,
     producer: Producer,
     _following: FollowingHandle,
 }
@@ -78,9 +83,19 @@ impl App {
             clock: clock.clone(),
             patience: config.disable_after,
         };
-        let deliverer = Deliverer {
+        let news = Arc::new(Notify::new());
+        let (queue, told, time) = (Arc::clone(&control), Arc::clone(&news), clock.clone());
+        let (clerk, writing) = Scribe::start(async move |rows: &[NewQueued]| {
+            queue.enqueue(rows, time.now()).await?;
+            told.notify_one();
+            Ok(())
+        });
+        tokio::spawn(writing);
+        let deliverer = Arc::new(Deliverer {
             subscriptions,
-            control,
+            control: Arc::clone(&control),
+            clerk,
+            keep: config.keep_queued,
             watch: watchman.start(),
             crowds: Crowds::new(window),
             batches: Batches::default(),
@@ -90,7 +105,9 @@ impl App {
             topics,
             policy: config.policy(),
             clock,
-        };
+        });
+        let (drain, writing) = Drain::new(Arc::clone(&deliverer), control, news);
+        tokio::spawn(writing);
         let topics = [Topic::Deliveries].into_iter().chain(Tier::ALL.map(Topic::Retry));
         Ok(Self {
             kafka: kafka.clone(),
@@ -100,7 +117,8 @@ impl App {
                 window,
                 drain: config.drain,
             },
-            deliverer: Arc::new(deliverer),
+            deliverer,
+            drain,
             producer,
             _following: following,
         })
@@ -108,9 +126,20 @@ impl App {
 
     /// Delivers until `shutdown`, then finishes what has begun.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { kafka, consumer, deliverer, producer, _following } = self;
+        let Self { kafka, consumer, deliverer, drain, producer, _following } = self;
         let grace = consumer.drain;
+        let stop = Stop::default();
+        let drained = tokio::spawn(Arc::new(drain).run(stop.clone()));
+        let (asked, told) = (shutdown.clone(), stop.clone());
+        let stopping = tokio::spawn(async move {
+            asked.cancelled().await;
+            told.ask();
+        });
         let ended = consume(&kafka, consumer, deliverer, producer.clone(), shutdown).await;
+        stop.ask();
+        stopping.abort();
+        // What is cut off is leased by somebody else when its lease has run out.
+        let _ = tokio::time::timeout(grace, drained).await;
         producer.close(grace).await;
         ended.context("consume deliveries")
     }
