@@ -1,9 +1,9 @@
-//! An admitted event's way into Kafka: the last thing before 202.
+//! An admitted event's way into Kafka: the last thing before 202. Also that of acknowledgements.
 
 use std::time::Instant;
 
 use triggerline_kafka::{ProduceError, Producer, Topic, Topics};
-use triggerline_types::{Event, EventId};
+use triggerline_types::{Attempt, Event, EventId};
 use triggerline_wire as wire;
 
 use crate::metrics;
@@ -12,13 +12,15 @@ use crate::problem::{Kind, Problem};
 pub(crate) struct Publisher {
     producer: Producer,
     topic: String,
+    attempts: String,
     pub(crate) counted: metrics::Events,
 }
 
 impl Publisher {
     pub(crate) fn new(producer: Producer, topics: &Topics) -> Self {
         let counted = metrics::Events::new();
-        Self { producer, topic: topics.name(Topic::Events), counted }
+        let (topic, attempts) = (topics.name(Topic::Events), topics.name(Topic::Attempts));
+        Self { producer, topic, attempts, counted }
     }
 
     /// Hands the event to Kafka's client, now, so that events started one after the other stand
@@ -37,6 +39,17 @@ impl Publisher {
             let report = report.await;
             seconds.record(started.elapsed());
             report.map(drop).map_err(|error| problem(id, &error))
+        })
+    }
+
+    /// Reports what came of a delivery; `Ok` when all in-sync replicas have it.
+    pub(crate) async fn report(&self, attempt: Attempt) -> Result<(), Problem> {
+        let record = wire::fact::encode_attempt(&attempt);
+        self.producer.send(&self.attempts, &record).await.map(drop).map_err(|error| {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(delivery = %attempt.delivery_id, %error, source, "not acknowledged");
+            let detail = "Kafka did not take note of it in time. Acknowledge it again.";
+            Problem::new(Kind::Unavailable, detail)
         })
     }
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use triggerline_store::{InboxQuery, StoredDelivery, StoredEvent};
 use triggerline_types::{
-    Attempt, DeliveryId, EventId, EventStatus, EventType, Outcome, Response, Scope, SubscriptionId,
-    format_instant,
+    Attempt, DeliveryId, Event, EventId, EventStatus, EventType, Outcome, Response, Scope,
+    SubscriptionId, format_instant,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -180,13 +180,57 @@ pub(super) struct Counts {
     delivered: usize,
 }
 
-impl EventView {
-    pub(super) fn of(stored: StoredEvent) -> Self {
-        let StoredEvent { event, status, deliveries, delivered } = stored;
-        let payload = String::from_utf8_lossy(&event.payload).into_owned();
+/// An event as it was handed in.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BareEventView {
+    #[schema(value_type = String, format = Uuid)]
+    event_id: EventId,
+    event_type: String,
+    source: String,
+    subject: Option<String>,
+    #[schema(format = DateTime)]
+    occurred_at: String,
+    #[schema(format = DateTime)]
+    received_at: String,
+    /// Further CloudEvents attributes that the producer gave.
+    #[schema(required = false)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extensions: BTreeMap<String, String>,
+    #[schema(value_type = Value)]
+    payload: Box<RawValue>,
+}
+
+impl BareEventView {
+    pub(super) fn of(event: Event) -> Self {
         Self {
             event_id: event.id,
             event_type: event.event_type.as_str().to_owned(),
+            payload: payload(&event.payload),
+            source: event.source,
+            subject: event.subject,
+            occurred_at: format_instant(event.occurred_at),
+            received_at: format_instant(event.received_at),
+            extensions: event.extensions,
+        }
+    }
+}
+
+/// It was JSON when it was accepted. A record that someone put into Kafka by hand may hold anything;
+/// then it is shown as text.
+fn payload(bytes: &[u8]) -> Box<RawValue> {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    RawValue::from_string(text.clone())
+        .or_else(|_| serde_json::value::to_raw_value(&text))
+        .unwrap_or_default()
+}
+
+impl EventView {
+    pub(super) fn of(stored: StoredEvent) -> Self {
+        let StoredEvent { event, status, deliveries, delivered } = stored;
+        Self {
+            event_id: event.id,
+            event_type: event.event_type.as_str().to_owned(),
+            payload: payload(&event.payload),
             source: event.source,
             subject: event.subject,
             occurred_at: format_instant(event.occurred_at),
@@ -195,11 +239,6 @@ impl EventView {
             extensions: event.extensions,
             quarantined: event.quarantined.filter(|_| status == EventStatus::Quarantined),
             deliveries: Counts { owed: deliveries, delivered },
-            // It was JSON when it was accepted. A record that someone put into Kafka by hand
-            // may hold anything; then it is shown as text.
-            payload: RawValue::from_string(payload.clone())
-                .or_else(|_| serde_json::value::to_raw_value(&payload))
-                .unwrap_or_default(),
         }
     }
 }

@@ -14,6 +14,7 @@ mod keys;
 mod layer;
 mod openapi;
 mod paging;
+mod queue;
 mod reference;
 mod release;
 mod replays;
@@ -59,6 +60,10 @@ fn documented() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(edits::rotate))
         .routes(routes!(subscriptions::pause))
         .routes(routes!(subscriptions::resume))
+        .routes(routes!(queue::lease))
+        .routes(routes!(queue::ack))
+        .routes(routes!(queue::release))
+        .routes(routes!(queue::extend))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::show))
         .routes(routes!(dead_letters::redrive))

@@ -28,10 +28,11 @@ where its rate limit stands (`RateLimit-Policy`, `RateLimit`). A query parameter
 is refused. Events may be handed in over gRPC as well: see \
 `proto/triggerline/v1`.";
 
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("Events", "Hand events in."),
     ("Inbox", "What was accepted, and what became of it."),
     ("Subscriptions", "Who gets what, where."),
+    ("Pull", "Leasing deliveries, and acknowledging what was worked off."),
     ("Dead letters", "Deliveries that were given up, and handing them over again."),
     ("Replays", "What was delivered, or was not, sent (again)."),
     ("Schemas", "What events look like, and those that don't."),
