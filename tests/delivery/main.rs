@@ -4,6 +4,7 @@
 mod batches;
 mod days;
 mod isolation;
+mod order;
 mod reach;
 mod replays;
 mod wishes;

@@ -1,7 +1,7 @@
 //! A customer's endpoint. Each path of it stands for one subscription, with a secret and a
 //! script of its own.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -65,6 +65,8 @@ struct Endpoint {
     /// Whether it answers; whoever asks meanwhile waits.
     answers: watch::Sender<bool>,
     asked: usize,
+    /// Payloads, by their digests, that are answered 503 for now.
+    refused: HashSet<[u8; 32]>,
 }
 
 impl Receiver {
@@ -87,7 +89,8 @@ impl Receiver {
     /// Makes an endpoint and returns its URL.
     pub fn endpoint(&self, path: &str, secret: Secret, script: Script) -> String {
         let answers = watch::Sender::new(true);
-        let endpoint = Endpoint { secret, script: script.into(), answers, asked: 0 };
+        let (script, refused) = (script.into(), HashSet::new());
+        let endpoint = Endpoint { secret, script, answers, asked: 0, refused };
         lock(&self.shared.endpoints).insert(path.to_owned(), endpoint);
         format!("http://{}/{path}", self.address)
     }
@@ -108,6 +111,14 @@ impl Receiver {
     /// Takes signatures of any time: for senders whose clock was put forward.
     pub fn ignores_time(&self) {
         self.shared.timeless.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets an endpoint answer 503 to these payloads, and to no others.
+    pub fn refuses(&self, path: &str, payloads: &[&[u8]]) {
+        let refused = payloads.iter().map(|payload| digest(payload)).collect();
+        if let Some(endpoint) = lock(&self.shared.endpoints).get_mut(path) {
+            endpoint.refused = refused;
+        }
     }
 
     /// How often an endpoint was asked, answered or not.
@@ -158,23 +169,26 @@ async fn receive(
     let at = OffsetDateTime::now_utc();
     let timeless = shared.timeless.load(Ordering::Relaxed);
     let now = (!timeless).then_some(at);
+    let envelope: Option<Envelope<'_>> = serde_json::from_slice(&body).ok();
+    let digest =
+        digest(envelope.as_ref().map_or(&[], |envelope| envelope.payload.get().as_bytes()));
     let (fault, status) = {
         let mut endpoints = lock(&shared.endpoints);
         match endpoints.get_mut(&path) {
             None => (Some("no such endpoint".to_owned()), 404),
             Some(endpoint) => match verify(&endpoint.secret, &headers, &body, now) {
+                Ok(()) if endpoint.refused.contains(&digest) => (None, 503),
                 Ok(()) => (None, endpoint.script.pop_front().unwrap_or(200)),
                 Err(fault) => (Some(fault), 401),
             },
         }
     };
-    let envelope: Option<Envelope<'_>> = serde_json::from_slice(&body).ok();
     let received = Received {
         webhook_id: header(&headers, webhook::ID).to_owned(),
         event_id: envelope.as_ref().map(|envelope| envelope.event_id),
         extra: extra(&headers),
         replay_id: Some(header(&headers, webhook::REPLAY).to_owned()).filter(|id| !id.is_empty()),
-        digest: digest(envelope.map_or(&[], |envelope| envelope.payload.get().as_bytes())),
+        digest,
         fault,
         status,
         at,
