@@ -5,6 +5,7 @@ mod batches;
 mod days;
 mod isolation;
 mod order;
+mod pull;
 mod reach;
 mod replays;
 mod wishes;
