@@ -30,6 +30,7 @@ def resolve(schema):
 EVENT = {"event_type": "shape", "payload": {"a": 1}, "source": "shapes", "subject": "one", "occurred_at": "2026-01-01T00:00:00Z"}
 CLOUD = {"specversion": "1.0", "id": "1", "source": "/shapes", "type": "shape", "data": {"a": 1}}
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines")
+ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 GOOD = {
     ("publishEvent", "application/json"): EVENT,
     ("publishEvent", "application/cloudevents+json"): CLOUD,
@@ -43,8 +44,10 @@ GOOD = {
         "workflow_id": "w",
         "event_types": ["never"],
         "selector": {"jsonpath": "$.a"},
+        "mode": "both",
         "delivery": {
             "url": "http://127.0.0.1:9/",
+            "ordering": {"per_key": "$.a"},
             "secret": None,
             "headers": {"x-a": "1"},
             "timeout_ms": 5000,
@@ -58,18 +61,24 @@ GOOD = {
             "workflow_id": "w",
             "event_types": ["never"],
             "selector": {"jsonpath": "$.a"},
+            "mode": "both",
             "delivery": {
                 "url": "http://127.0.0.1:9/",
+                "ordering": {"per_key": "$.a"},
                 "headers": {"x-a": "1"},
                 "timeout_ms": 5000,
                 "retry": {"max_attempts": 3, "schedule": ["1s"]},
                 "rate_limit": {"rate": "10/1s", "burst": 5},
-            "batch": {"max_events": 2, "max_bytes": 1000, "max_wait_ms": 5},
+                "batch": {"max_events": 2, "max_bytes": 1000, "max_wait_ms": 5},
             },
         }
         for kind in ("application/json", "application/merge-patch+json")
     },
     ("rotateSubscriptionSecret", "application/json"): {"overlap_seconds": 5, "secret": None},
+    ("leaseDeliveries", "application/json"): {"lease_seconds": 1, "limit": 1, "wait_seconds": 0},
+    ("acknowledgeDeliveries", "application/json"): {"lease_id": ID, "delivery_ids": [ID]},
+    ("releaseDeliveries", "application/json"): {"lease_id": ID, "delivery_ids": [ID], "delay_seconds": 0},
+    ("extendLease", "application/json"): {"lease_id": ID, "delivery_ids": None, "lease_seconds": 1},
     ("redriveDeadLetters", "application/json"): {"subscription_id": None, "event_types": ["never"], "from": None, "to": None, "rate": None, "dry_run": True},
     ("createReplay", "application/json"): {
         "subscription_id": "main() puts one here",
@@ -118,7 +127,7 @@ def main():
     asked, faults = 0, []
     customer_id = ask(client, "POST", "/v1/customers", json={"name": "shapes"}).json()["id"]
     key_id = ask(client, "POST", "/v1/api-keys", json={"name": "shapes", "scopes": ["events:read"]}).json()["id"]
-    new = {"workflow_id": "shapes", "event_types": ["never"], "delivery": {"url": "http://127.0.0.1:9/"}}
+    new = {"workflow_id": "shapes", "event_types": ["never"], "mode": "both", "delivery": {"url": "http://127.0.0.1:9/"}}
     subscription_id = ask(client, "POST", "/v1/subscriptions", json=new).json()["id"]
     GOOD["createReplay", "application/json"]["subscription_id"] = subscription_id
     ids = {"/v1/customers": customer_id, "/v1/subscriptions": subscription_id}

@@ -14,8 +14,8 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use triggerline_store::{Fate, Held, Helping, Lease, Queued, Settled};
 use triggerline_types::{
-    Attempt, CustomerId, Delivery, DeliveryId, Outcome, Response, Scope, SubscriptionId,
-    SubscriptionState, format_instant, truncate_to_millis,
+    Attempt, CustomerId, Delivery, DeliveryId, Outcome, Response, Scope, Subscription,
+    SubscriptionId, SubscriptionState, format_instant, truncate_to_millis,
 };
 use triggerline_wire as wire;
 use utoipa::ToSchema;
@@ -134,8 +134,7 @@ async fn may_be_leased(
     customer: CustomerId,
     id: SubscriptionId,
 ) -> Result<(), Problem> {
-    let found = shared.control.subscription(customer, id).await?;
-    let found = found.ok_or_else(Problem::not_found)?;
+    let found = find(shared, customer, id).await?;
     let detail = match found.state {
         _ if !found.endpoint.settings.mode.pulls() => {
             "The subscription's deliveries are sent as webhooks; change its mode to \"pull\" or \
@@ -149,6 +148,15 @@ async fn may_be_leased(
         state => format!("The subscription is {}; resume it.", state.as_str()),
     };
     Err(Problem::new(Kind::Conflict, detail))
+}
+
+async fn find(
+    shared: &Shared,
+    customer: CustomerId,
+    id: SubscriptionId,
+) -> Result<Subscription, Problem> {
+    let found = shared.control.subscription(customer, id).await?;
+    found.ok_or_else(Problem::not_found)
 }
 
 fn view(row: &Queued) -> Result<LeasedView, Problem> {
@@ -224,6 +232,7 @@ pub(super) async fn ack(
     let customer = asking.may(Scope::SubscriptionsWrite)?;
     let LeasedBody { lease_id, delivery_ids } = read_json(&shared, &headers, body).await?;
     check(delivery_ids.as_deref())?;
+    find(&shared, customer, id).await?;
     let held = shared.control.held(customer, id, lease_id, delivery_ids.as_deref()).await?;
     // First what came of it, then that nothing is left to do: a crash between the two repeats a
     // delivery and loses none.
@@ -299,6 +308,7 @@ pub(super) async fn release(
         let detail = format!("is a number from 0 to {MAX_LEASE_SECONDS}");
         return Err(Problem::field("/delay_seconds", detail));
     }
+    find(&shared, customer, id).await?;
     let at = now() + Duration::from_secs(delay);
     let named = delivery_ids.as_deref();
     let done = shared.control.release(customer, id, lease_id, named, at).await?;
@@ -338,7 +348,9 @@ pub(super) async fn extend(
     let body: ExtendBody = read_json(&shared, &headers, body).await?;
     let ExtendBody { lease_id, delivery_ids, lease_seconds } = body;
     check(delivery_ids.as_deref())?;
-    let until = now() + lease_length(lease_seconds.unwrap_or(LEASE_SECONDS))?;
+    let length = lease_length(lease_seconds.unwrap_or(LEASE_SECONDS))?;
+    find(&shared, customer, id).await?;
+    let until = now() + length;
     let named = delivery_ids.as_deref();
     let done = shared.control.extend(customer, id, lease_id, named, until).await?;
     Ok(LeasedAnswer::of(done, delivery_ids))
