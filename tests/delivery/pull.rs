@@ -297,3 +297,56 @@ async fn leases_outlive_kills() -> anyhow::Result<()> {
     assert_eq!(names(&left), [""; 0], "all are acknowledged");
     stage.end().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn listen_forwards_to_this_machine_and_leaves_nothing_behind() -> anyhow::Result<()> {
+    let mut world = World::on_real_parts(BINARY).await?;
+    let services = Services::start(&world).await?;
+    let client = Client::new(&services.base, world.customer("listens").await?);
+    world.set("TRIGGERLINE_URL", &services.base);
+    world.set("TRIGGERLINE_API_KEY", client.key());
+    let receiver = Receiver::start().await?;
+    let url = receiver.endpoint("hook", Secret::generate(), vec![500]);
+    let secret = receiver.secret("hook").reveal();
+    let command = ["listen", "--forward-to", &url, "--type", "a.*", "--jsonpath", "$.yes"];
+    let command = [&command[..], &["--secret", &secret]].concat();
+    // One that is killed leaves its subscription to the next.
+    let killed = world.start(&command)?;
+    let subscriptions = async || {
+        let page = client.get("/v1/subscriptions").await.and_then(|page| page.json());
+        let page = page.map_err(|error| error.to_string())?;
+        Ok::<_, String>(page["data"].as_array().cloned().unwrap_or_default())
+    };
+    let first = wait_until("a subscription", LIMIT, || async {
+        subscriptions().await?.pop().ok_or_else(|| "none".to_owned())
+    })
+    .await?;
+    killed.kill().await?;
+    let second = world.start(&command)?;
+    wait_until("another subscription", LIMIT, || async {
+        match &subscriptions().await?[..] {
+            [one] if one["id"] != first["id"] => Ok(()),
+            found => Err(format!("{found:?}")),
+        }
+    })
+    .await?;
+    // The first answer is a 500; nothing is sent twice all the same.
+    wait_until("three webhooks", LIMIT, || async {
+        for payload in [&br#"{"yes":1.50}"#[..], br#"{"no":1}"#] {
+            client.publish("a.b", payload).await.map_err(|error| error.to_string())?;
+        }
+        if receiver.count() >= 3 { Ok(()) } else { Err(receiver.count().to_string()) }
+    })
+    .await?;
+    let all = receiver.received();
+    assert!(all.iter().all(|one| one.fault.is_none()), "{all:?}");
+    let wanted = receiver.digest_of(br#"{"yes":1.50}"#);
+    assert!(all.iter().all(|one| one.digest == wanted), "byte for byte: {all:?}");
+    let ids: HashSet<_> = all.iter().map(|one| &one.webhook_id).collect();
+    assert_eq!(ids.len(), all.len());
+    assert!(second.terminate().await?.success());
+    assert!(subscriptions().await.map_err(anyhow::Error::msg)?.is_empty());
+    services.terminate().await?;
+    world.tear_down().await
+}

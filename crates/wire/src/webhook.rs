@@ -58,6 +58,35 @@ pub fn body(event: &Event) -> Bytes {
     body.freeze()
 }
 
+/// The headers that tell of the event, as the CloudEvents HTTP binding has them, and its trace.
+pub fn attributes(event: &Event) -> Vec<(String, String)> {
+    let mut attributes = vec![
+        ("ce-specversion".to_owned(), "1.0".to_owned()),
+        ("ce-id".to_owned(), event.id.to_string()),
+        ("ce-type".to_owned(), event.event_type.as_str().to_owned()),
+        ("ce-source".to_owned(), percent_encoded(&event.source)),
+        ("ce-time".to_owned(), format_instant(event.occurred_at)),
+    ];
+    let subject = event.subject.as_deref().map(percent_encoded);
+    attributes.extend(subject.map(|subject| ("ce-subject".to_owned(), subject)));
+    let extension =
+        |(name, value): (&String, &String)| (format!("ce-{name}"), percent_encoded(value));
+    attributes.extend(event.extensions.iter().map(extension));
+    attributes.extend(event.traceparent.clone().map(|parent| ("traceparent".to_owned(), parent)));
+    attributes
+}
+
+/// A header value of the CloudEvents HTTP binding: printable ASCII stays, the rest is
+/// percent-encoded as UTF-8 (§3.1.3.2).
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'"' | b'%' => format!("%{byte:02X}"),
+        0x21..=0x7e => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
 /// A signature, as `webhook-signature` lists them.
 pub fn sign(secret: &Secret, id: &impl Display, timestamp: i64, body: &[u8]) -> String {
     let tag = mac(secret, &id.to_string(), timestamp, body).finalize().into_bytes();
@@ -176,6 +205,18 @@ mod tests {
         let verified =
             verify(&secret, &id.to_string(), "1700000000", &signature, &body, 1_700_000_100);
         assert_eq!(verified, Ok(()));
+    }
+
+    #[test]
+    fn header_values_are_printable_ascii() {
+        for (text, encoded) in [
+            ("shop", "shop"),
+            ("a b", "a%20b"),
+            ("größe", "gr%C3%B6%C3%9Fe"),
+            ("100%\r\n", "100%25%0D%0A"),
+        ] {
+            assert_eq!(percent_encoded(text), encoded, "{text}");
+        }
     }
 
     #[test]

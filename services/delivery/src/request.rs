@@ -6,7 +6,7 @@ use http::request::Builder;
 use http::{HeaderName, Method, Request, header};
 use http_body_util::Full;
 use time::OffsetDateTime;
-use triggerline_types::{Delivery, DeliveryId, Endpoint, format_instant};
+use triggerline_types::{Delivery, DeliveryId, Endpoint};
 use triggerline_wire::webhook;
 
 /// What goes in one request.
@@ -41,26 +41,14 @@ impl Parcel<'_> {
         let Self::One(Delivery { event, replay_id, .. }) = self else {
             return request;
         };
-        request = request
-            .header("ce-specversion", "1.0")
-            .header("ce-id", event.id.to_string())
-            .header("ce-type", event.event_type.as_str())
-            .header("ce-source", percent_encoded(&event.source))
-            .header("ce-time", format_instant(event.occurred_at));
-        if let Some(subject) = &event.subject {
-            request = request.header("ce-subject", percent_encoded(subject));
-        }
-        for (name, value) in &event.extensions {
+        for (name, value) in webhook::attributes(event) {
             // A record that someone put into Kafka by hand may hold any name.
-            if let Ok(name) = HeaderName::try_from(format!("ce-{name}")) {
-                request = request.header(name, percent_encoded(value));
+            if let Ok(name) = HeaderName::try_from(name) {
+                request = request.header(name, value);
             }
         }
         if let Some(id) = replay_id {
             request = request.header(webhook::REPLAY, id.to_string());
-        }
-        if let Some(traceparent) = &event.traceparent {
-            request = request.header("traceparent", traceparent);
         }
         request
     }
@@ -93,32 +81,4 @@ pub(crate) fn request(
         request = request.header(name, value);
     }
     request.body(Full::new(body))
-}
-
-/// A header value of the CloudEvents HTTP binding: printable ASCII stays, the rest is
-/// percent-encoded as UTF-8 (§3.1.3.2).
-fn percent_encoded(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'"' | b'%' => format!("%{byte:02X}"),
-        0x21..=0x7e => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn header_values_are_printable_ascii() {
-        for (text, encoded) in [
-            ("shop", "shop"),
-            ("a b", "a%20b"),
-            ("größe", "gr%C3%B6%C3%9Fe"),
-            ("100%\r\n", "100%25%0D%0A"),
-        ] {
-            assert_eq!(percent_encoded(text), encoded, "{text}");
-        }
-    }
 }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use triggerline_service::config::duration::parse;
 use triggerline_types::{ApiKeyId, CustomerId, RateLimit, Scope, check_name};
 
-use crate::client::args::{Dlq, Inbox, Replay, Replays, Tail};
+use crate::client::args::{Dlq, Inbox, Listen, Replay, Replays, Tail};
 use crate::webhook;
 
 /// Triggers on Kafka: events in over HTTP or gRPC, matched against each customer's
@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Inbox(Inbox),
     /// Prints a customer's events as they arrive.
     Tail(Tail),
+    /// Sends a customer's webhooks to a server on this machine, as they arrive.
+    Listen(Listen),
     /// Dead letters: list, show, hand over again.
     #[command(subcommand)]
     Dlq(Dlq),

@@ -70,6 +70,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => manage::keys(command).await?,
         Command::Inbox(asked) => client::inbox::inbox(asked).await?,
         Command::Tail(asked) => client::inbox::tail(asked).await?,
+        Command::Listen(asked) => client::listen::listen(&asked).await?,
         Command::Dlq(asked) => client::dlq::dlq(asked).await?,
         Command::Replay(asked) => client::replay::replay(*asked).await?,
         Command::Replays(asked) => client::replay::replays(asked).await?,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::{Method, StatusCode, Url};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::args::Gateway;
@@ -38,8 +39,16 @@ impl Api {
         self.ask(Method::GET, url, None).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<T> {
         self.ask(Method::POST, self.at(path)?, body).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.ask(Method::DELETE, self.at(path)?, None).await
     }
 
     fn at(&self, path: &str) -> anyhow::Result<Url> {
@@ -47,7 +56,12 @@ impl Api {
         Ok(Url::parse(&format!("{base}{path}"))?)
     }
 
-    async fn ask(&self, method: Method, url: Url, body: Option<&Value>) -> anyhow::Result<Value> {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+    ) -> anyhow::Result<T> {
         let mut request = self.client.request(method, url.clone()).bearer_auth(&self.key);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
@@ -56,11 +70,12 @@ impl Api {
         let answer = request.send().await.with_context(told)?;
         let status = answer.status();
         let bytes = answer.bytes().await.with_context(told)?;
-        let read: Result<Value, _> = serde_json::from_slice(&bytes);
         if status.is_success() {
-            return read.with_context(|| format!("{url}: the answer is not JSON"));
+            let answer = if bytes.is_empty() { &b"null"[..] } else { &bytes };
+            let told = || format!("{url}: the answer is not as was expected");
+            return serde_json::from_slice(answer).with_context(told);
         }
-        Err(anyhow::anyhow!(refusal(status, read.ok().as_ref())))
+        Err(anyhow::anyhow!(refusal(status, serde_json::from_slice(&bytes).ok().as_ref())))
     }
 
     /// Up to `limit` entries of a list, however many pages that takes.

@@ -64,6 +64,28 @@ pub(crate) struct Tail {
     pub(crate) gateway: Gateway,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Example: all events of orders to a server on this machine\n  \
+    triggerline listen --forward-to http://localhost:3000/webhooks --type 'order.*'\n\n\
+    It makes a subscription that is pulled, forwards what comes as a webhook would be, and deletes the\n\
+    subscription when it ends. What the server answers is printed; nothing is sent to it twice.")]
+pub(crate) struct Listen {
+    /// Where webhooks go: any address that this machine reaches.
+    #[arg(long, value_name = "URL")]
+    pub(crate) forward_to: reqwest::Url,
+    /// Events of these types, exact or with *; all, if absent. Repeat it, or separate by commas.
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    pub(crate) event_types: Vec<String>,
+    /// Only events in whose payload this JSONPath (RFC 9535) selects something.
+    #[arg(long, value_name = "QUERY")]
+    pub(crate) jsonpath: Option<String>,
+    /// What signs them, `whsec_…`; a new one, which is printed, if absent.
+    #[arg(long, value_name = "SECRET", env = "TRIGGERLINE_WEBHOOK_SECRET", hide_env_values = true)]
+    pub(crate) secret: Option<String>,
+    #[command(flatten)]
+    pub(crate) gateway: Gateway,
+}
+
 /// Which events.
 #[derive(Debug, Args)]
 pub(crate) struct Which {

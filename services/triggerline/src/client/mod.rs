@@ -1,5 +1,6 @@
 //! Commands that ask a gateway, as a customer with its API key: what was accepted and what became
-//! of it ([`inbox`]), what was given up ([`dlq`]), and sending again ([`replay`]). They know no
+//! of it ([`inbox`]), what was given up ([`dlq`]), sending again ([`replay`]), and
+//! webhooks to a developer's own machine ([`listen`]). They know no
 //! more than the API ([`api`]) tells anyone.
 #![allow(clippy::print_stdout, reason = "these commands print their result for a person")]
 
@@ -7,6 +8,7 @@ mod api;
 pub(crate) mod args;
 pub(crate) mod dlq;
 pub(crate) mod inbox;
+pub(crate) mod listen;
 pub(crate) mod replay;
 
 use serde_json::Value;

@@ -58,7 +58,7 @@ pub(super) async fn run(
     let mut total = None;
     if !how.detach {
         body.insert("dry_run".into(), json!(true));
-        let started = api.post(path, Some(&json!(body))).await?;
+        let started: Value = api.post(path, Some(&json!(body))).await?;
         // Up to the same instant: what comes meanwhile was not counted.
         body.insert("to".into(), started["to"].clone());
         let counted = followed(api, started, &spinner("counting")).await?;
