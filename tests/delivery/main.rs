@@ -3,6 +3,7 @@
 
 mod batches;
 mod days;
+mod hostile;
 mod isolation;
 mod order;
 mod pull;

@@ -1,6 +1,7 @@
 //! Where no webhook may go, none goes: a canary there sees no connection, whatever it is called and
 //! whoever sends us on to it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,10 +10,10 @@ use axum::response::Redirect;
 use axum::routing::post;
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use triggerline_testkit::{Client, World, wait_until};
 
-use crate::{BINARY, LIMIT};
+use crate::{BINARY, LIMIT, matched};
 
 /// Listens where nobody may come, and counts who does.
 async fn canary() -> anyhow::Result<(u16, Arc<AtomicUsize>)> {
@@ -98,6 +99,90 @@ async fn nothing_is_sent_where_webhooks_may_not_go() -> anyhow::Result<()> {
         assert!(reason.contains(told), "{}: {reason}", urls[number]);
     }
     assert_eq!(seen.load(Ordering::Relaxed), 0, "the canary has seen somebody");
+    for process in [gateway, delivery].into_iter().chain(others) {
+        assert!(process.terminate().await?.success());
+    }
+    world.tear_down().await
+}
+
+/// A name server that leads to the addresses one after the other, and then to the last for good.
+async fn name_server(
+    addresses: &'static [[u8; 4]],
+) -> anyhow::Result<(SocketAddr, Arc<AtomicUsize>)> {
+    let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    let address = socket.local_addr()?;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut question = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut question).await {
+            // RFC 1035 §4.1: twelve bytes of header, then a name, its type and its class.
+            let name = question[12..length].iter().position(|byte| *byte == 0).unwrap_or_default();
+            let end = 12 + name + 5;
+            let is_a = question[end - 4..end - 2] == [0, 1];
+            let mut answer = question[..end].to_vec();
+            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
+            if is_a {
+                let turn = counted.fetch_add(1, Ordering::Relaxed).min(addresses.len() - 1);
+                // The name again, type A, class IN, to be remembered for no time, four bytes.
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+                answer.extend(addresses[turn]);
+            }
+            let _ = socket.send_to(&answer, from).await;
+        }
+    });
+    Ok((address, asked))
+}
+
+/// R20: a name that leads to a good address when it is looked up first, and inside the second time.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn a_name_that_is_bound_anew_leads_nowhere() -> anyhow::Result<()> {
+    let (resolver, asked) = name_server(&[[127, 0, 0, 1], [127, 0, 0, 2]]).await?;
+    let mut world = World::on_real_parts(BINARY).await?;
+    let mut gateway = world.start(&["gateway"])?;
+    let mut others = [world.start(&["matcher"])?, world.start(&["storage"])?];
+    world.set("TRIGGERLINE_DELIVERY__ALLOW_PRIVATE_NETWORKS", "false");
+    world.set("TRIGGERLINE_DELIVERY__ALLOW_NETWORKS", "127.0.0.1/32");
+    world.set("TRIGGERLINE_DELIVERY__RESOLVERS", &resolver.to_string());
+    let mut delivery = world.start(&["delivery"])?;
+    let base = format!("http://{}", gateway.logged("serving").await?["http"].as_str().unwrap());
+    for (process, ready) in others.iter_mut().zip(["matching", "storing"]) {
+        process.logged(ready).await?;
+    }
+    delivery.logged("delivering").await?;
+    let client = Client::new(&base, world.customer("bound anew").await?);
+
+    // It ends each connection, so that the name is looked up for each request.
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let router = Router::new().route("/", post(async || [("connection", "close")]));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let inside = TcpListener::bind(("127.0.0.2", port)).await?;
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while inside.accept().await.is_ok() {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+
+    let url = format!("http://hooks.example.com:{port}/");
+    let body = json!({"workflow_id": "w", "event_types": ["a.b"], "delivery": {"url": url}});
+    client.post("/v1/subscriptions", body.to_string()).await?.expect(StatusCode::CREATED)?;
+    matched(&client, "a.b").await?;
+    let letter: Value = wait_until("one to be given up", LIMIT, || async {
+        client.publish("a.b", b"1").await.map_err(|error| error.to_string())?;
+        let page = client.get("/v1/dead-letters").await.and_then(|page| page.json());
+        let page = page.map_err(|error| error.to_string())?;
+        let letter = page["data"].as_array().and_then(|letters| letters.first()).cloned();
+        letter.ok_or_else(|| page.to_string())
+    })
+    .await?;
+    let reason = letter["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("hooks.example.com leads to 127.0.0.2"), "{reason}");
+    assert!(asked.load(Ordering::Relaxed) >= 2);
+    assert_eq!(seen.load(Ordering::Relaxed), 0, "connections where none may go");
     for process in [gateway, delivery].into_iter().chain(others) {
         assert!(process.terminate().await?.success());
     }

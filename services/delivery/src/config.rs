@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct DeliveryConfig {
     pub allow_networks: Arc<[IpNet]>,
     #[serde(deserialize_with = "ports")]
     pub ports: Arc<[RangeInclusive<u16>]>,
+    #[serde(deserialize_with = "servers")]
+    pub resolvers: Vec<SocketAddr>,
     #[serde(deserialize_with = "duration::deserialize")]
     pub refresh: Duration,
     pub endpoint_requests: u32,
@@ -87,6 +90,14 @@ impl DeliveryConfig {
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[IpNet]>, D::Error> {
     let read = |text: String| {
         let told = || format!("{text:?} is not a network; write one such as 10.1.0.0/16");
+        text.parse().map_err(|_| de::Error::custom(told()))
+    };
+    list::deserialize(deserializer)?.into_iter().map(read).collect()
+}
+
+fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    let read = |text: String| {
+        let told = || format!("{text:?} is not a name server; write one such as 10.0.0.2:53");
         text.parse().map_err(|_| de::Error::custom(told()))
     };
     list::deserialize(deserializer)?.into_iter().map(read).collect()

@@ -71,7 +71,7 @@ impl App {
         let picture = Arc::clone(&subscriptions);
         health.check_age("delivery: subscriptions", move || picture.age());
         let producer = Producer::new(kafka, "delivery", config.produce_patience, ROOM)?;
-        let sender = Sender::new(config);
+        let sender = Sender::new(config)?;
         let window = Window { records: config.window_records, bytes: config.window_bytes };
         let clock = config.clock();
         let topics = Topics::new(kafka);

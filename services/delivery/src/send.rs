@@ -36,10 +36,10 @@ pub(crate) struct Sent {
 }
 
 impl Sender {
-    pub(crate) fn new(config: &DeliveryConfig) -> Self {
+    pub(crate) fn new(config: &DeliveryConfig) -> anyhow::Result<Self> {
         let reach = config.reach();
-        let client = connections(reach.clone(), config.timeout);
-        Self { client, reach, timeout: config.timeout }
+        let client = connections(reach.clone(), config.timeout, &config.resolvers)?;
+        Ok(Self { client, reach, timeout: config.timeout })
     }
 
     pub(crate) async fn send(
