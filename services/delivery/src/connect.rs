@@ -20,7 +20,10 @@ use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use triggerline_guard::{Reach, is_allowed};
 
-pub(crate) type Connections = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
+use crate::meter::Metering;
+
+pub(crate) type Connections =
+    Client<HttpsConnector<Metering<HttpConnector<Resolver>>>, Full<Bytes>>;
 
 /// A pool of connections to wherever `reach` lets us.
 pub(crate) fn connections(
@@ -39,14 +42,23 @@ pub(crate) fn connections(
         .https_or_http()
         .enable_http1()
         .enable_http2()
-        .wrap_connector(http);
+        .wrap_connector(Metering(http));
     let client = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(30))
         .pool_max_idle_per_host(64)
+        // As much as is read of an answer; more would only be kept for nobody.
+        .http1_max_buf_size(HEADERS)
+        .http2_initial_stream_window_size(WINDOWS.0)
+        .http2_initial_connection_window_size(WINDOWS.1)
         .build(https);
     Ok(client)
 }
+
+/// The headers of an answer, at most.
+const HEADERS: usize = 64 * 1_024;
+/// What may come of one answer, and of all on a connection, before it is read (RFC 9113 §5.2).
+const WINDOWS: (u32, u32) = (64 * 1_024, 256 * 1_024);
 
 /// For one question to one server; it is asked twice. The request's own deadline is over all.
 const ASK: Duration = Duration::from_secs(3);

@@ -20,6 +20,7 @@ mod gate;
 mod gates;
 mod handler;
 mod health;
+mod meter;
 mod queue;
 mod request;
 mod send;
