@@ -5,6 +5,7 @@ mod batches;
 mod days;
 mod hostile;
 mod isolation;
+mod members;
 mod order;
 mod pull;
 mod reach;
