@@ -7,6 +7,7 @@ mod hostile;
 mod isolation;
 mod members;
 mod order;
+mod poison;
 mod pull;
 mod reach;
 mod replays;

@@ -284,7 +284,7 @@ async fn a_dead_letter_handed_over_with_kafkas_own_tools_is_delivered() -> anyho
 }
 
 /// Runs one of Kafka's console tools; what it printed.
-async fn tool(class: &str, arguments: &[&str], input: &str) -> anyhow::Result<String> {
+pub(crate) async fn tool(class: &str, arguments: &[&str], input: &str) -> anyhow::Result<String> {
     let jars = std::env::var("TRIGGERLINE_TEST_KAFKA_TOOLS")
         .context("TRIGGERLINE_TEST_KAFKA_TOOLS is not set; see `cargo xtask test`")?;
     let jars = Path::new(&jars).join("*");
