@@ -49,6 +49,7 @@ GOOD = {
             "url": "http://127.0.0.1:9/",
             "ordering": {"per_key": "$.a"},
             "secret": None,
+            "signature": "v1a",
             "headers": {"x-a": "1"},
             "timeout_ms": 5000,
             "retry": {"max_attempts": 3, "schedule": ["1s"]},
@@ -74,7 +75,7 @@ GOOD = {
         }
         for kind in ("application/json", "application/merge-patch+json")
     },
-    ("rotateSubscriptionSecret", "application/json"): {"overlap_seconds": 5, "secret": None},
+    ("rotateSubscriptionSecret", "application/json"): {"overlap_seconds": 5, "secret": None, "signature": "v1a"},
     ("leaseDeliveries", "application/json"): {"lease_seconds": 1, "limit": 1, "wait_seconds": 0},
     ("acknowledgeDeliveries", "application/json"): {"lease_id": ID, "delivery_ids": [ID]},
     ("releaseDeliveries", "application/json"): {"lease_id": ID, "delivery_ids": [ID], "delay_seconds": 0},

@@ -39,6 +39,6 @@ pub use instant::{
 pub use rate_limit::{InvalidRateLimit, RateLimit};
 pub use replay::{Progress, Replay, ReplayState, Selection, Source, Standing};
 pub use schema::{Schema, SchemaMode};
-pub use secret::{InvalidSecret, Secret};
+pub use secret::{InvalidSecret, PublicKey, Secret, SigningKey};
 pub use status::{DeliveryState, EventStatus};
 pub use subscription::{Endpoint, OldSecret, Revision, Subscription, SubscriptionState};

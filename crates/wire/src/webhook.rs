@@ -1,8 +1,9 @@
 //! What a receiver gets: the body, and the signature over it (Standard Webhooks 1.0).
 //!
-//! The signed content is `<webhook-id>.<webhook-timestamp>.<body>`; the signature is
-//! `v1,` and the base64 of its HMAC-SHA256 under the endpoint's secret. A receiver should
-//! compare in constant time and refuse time stamps more than five minutes away.
+//! The signed content is `<webhook-id>.<webhook-timestamp>.<body>`; the signature is `v1,` and the
+//! base64 of its HMAC-SHA256 under the endpoint's secret, or `v1a,` and that of its ed25519 signature
+//! (RFC 8032) with the endpoint's key. A receiver should compare in constant time and refuse time
+//! stamps more than five minutes away.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -11,9 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde::Serialize;
 use sha2::Sha256;
-use triggerline_types::{Event, EventId, Secret, format_instant};
+use triggerline_types::{Event, EventId, PublicKey, Secret, SigningKey, format_instant};
 
 pub const ID: &str = "webhook-id";
 pub const TIMESTAMP: &str = "webhook-timestamp";
@@ -89,8 +91,52 @@ fn percent_encoded(text: &str) -> String {
 
 /// A signature, as `webhook-signature` lists them.
 pub fn sign(secret: &Secret, id: &impl Display, timestamp: i64, body: &[u8]) -> String {
-    let tag = mac(secret, &id.to_string(), timestamp, body).finalize().into_bytes();
-    format!("v1,{}", STANDARD.encode(tag))
+    let id = id.to_string();
+    match secret.signing_key() {
+        SigningKey::Shared(key) => {
+            let tag = mac(key, &id, timestamp, body).finalize().into_bytes();
+            format!("v1,{}", STANDARD.encode(tag))
+        }
+        SigningKey::Ed25519(seed) => {
+            #[allow(clippy::expect_used, reason = "it was one when the secret was made")]
+            let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("a seed");
+            let signature = pair.sign(&content(&id, timestamp, body));
+            format!("v1a,{}", STANDARD.encode(signature))
+        }
+    }
+}
+
+/// What a webhook is verified with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifyingKey {
+    Secret(Secret),
+    Public(PublicKey),
+}
+
+impl VerifyingKey {
+    /// Whether one of the signatures is genuine.
+    fn fits(&self, signatures: &str, id: &str, timestamp: i64, body: &[u8]) -> bool {
+        let of = |version: &'static str| {
+            let given = signatures.split(' ').filter_map(move |one| one.strip_prefix(version));
+            given.filter_map(|encoded| STANDARD.decode(encoded).ok())
+        };
+        let public = match self {
+            Self::Public(public) => *public,
+            Self::Secret(secret) => match (secret.signing_key(), secret.public_key()) {
+                (SigningKey::Shared(key), _) => {
+                    // Compares in constant time.
+                    let genuine =
+                        |tag: Vec<u8>| mac(key, id, timestamp, body).verify_slice(&tag).is_ok();
+                    return of("v1,").any(genuine);
+                }
+                (SigningKey::Ed25519(_), Some(public)) => public,
+                (SigningKey::Ed25519(_), None) => return false,
+            },
+        };
+        let content = content(id, timestamp, body);
+        let key = UnparsedPublicKey::new(&ED25519, public.as_bytes());
+        of("v1a,").any(|signature| key.verify(&content, &signature).is_ok())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,7 +147,7 @@ pub enum VerifyError {
     TooOld { seconds: u64, tolerance: u64 },
     #[error("the time stamp is {seconds} s ahead; at most {tolerance} s are allowed")]
     TooNew { seconds: u64, tolerance: u64 },
-    #[error("no v1 signature matches")]
+    #[error("no signature matches")]
     Signature,
 }
 
@@ -114,13 +160,14 @@ pub fn verify(
     body: &[u8],
     now: i64,
 ) -> Result<(), VerifyError> {
-    verify_within(TOLERANCE_SECONDS, secret, id, timestamp, signatures, body, now)
+    let key = VerifyingKey::Secret(secret.clone());
+    verify_within(TOLERANCE_SECONDS, &key, id, timestamp, signatures, body, now)
 }
 
 /// The same, with a tolerance of one's own.
 pub fn verify_within(
     tolerance: u64,
-    secret: &Secret,
+    key: &VerifyingKey,
     id: &str,
     timestamp: &str,
     signatures: &str,
@@ -137,18 +184,17 @@ pub fn verify_within(
             VerifyError::TooNew { seconds, tolerance }
         });
     }
-    let genuine = signatures.split(' ').filter_map(|one| one.strip_prefix("v1,")).any(|encoded| {
-        STANDARD
-            .decode(encoded)
-            // Compares in constant time.
-            .is_ok_and(|tag| mac(secret, id, at, body).verify_slice(&tag).is_ok())
-    });
-    if genuine { Ok(()) } else { Err(VerifyError::Signature) }
+    if key.fits(signatures, id, at, body) { Ok(()) } else { Err(VerifyError::Signature) }
 }
 
-fn mac(secret: &Secret, id: &str, timestamp: i64, body: &[u8]) -> Hmac<Sha256> {
+/// What is signed.
+fn content(id: &str, timestamp: i64, body: &[u8]) -> Vec<u8> {
+    [id.as_bytes(), b".", timestamp.to_string().as_bytes(), b".", body].concat()
+}
+
+fn mac(key: &[u8], id: &str, timestamp: i64, body: &[u8]) -> Hmac<Sha256> {
     #[allow(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104 §2)")]
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
     mac.update(id.as_bytes());
     mac.update(b".");
     mac.update(timestamp.to_string().as_bytes());
@@ -198,13 +244,26 @@ mod tests {
 
     #[test]
     fn what_we_sign_verifies() {
-        let secret = Secret::generate();
-        let id = DeliveryId::from_uuid(*sample().id.as_uuid());
-        let body = body(&sample());
-        let signature = sign(&secret, &id, 1_700_000_000, &body);
-        let verified =
-            verify(&secret, &id.to_string(), "1700000000", &signature, &body, 1_700_000_100);
-        assert_eq!(verified, Ok(()));
+        let (id, body) = (DeliveryId::from_uuid(*sample().id.as_uuid()), body(&sample()));
+        let keys = |secret: &Secret| {
+            let public = secret.public_key().map(VerifyingKey::Public);
+            [Some(VerifyingKey::Secret(secret.clone())), public].into_iter().flatten()
+        };
+        let check = |key: &VerifyingKey, signatures: &str, body: &[u8]| {
+            let (id, now) = (id.to_string(), 1_700_000_100);
+            verify_within(300, key, &id, "1700000000", signatures, body, now)
+        };
+        let secrets = [Secret::generate(), Secret::generate_pair(), Secret::generate_pair()];
+        let signed = secrets.each_ref().map(|secret| sign(secret, &id, 1_700_000_000, &body));
+        for (secret, own) in secrets.iter().zip(&signed) {
+            for key in keys(secret) {
+                assert_eq!(check(&key, own, &body), Ok(()));
+                assert_eq!(check(&key, &signed.join(" "), &body), Ok(()), "one that fits");
+                assert_eq!(check(&key, own, b"{}"), Err(VerifyError::Signature));
+                let others: Vec<_> = signed.iter().filter(|one| *one != own).cloned().collect();
+                assert_eq!(check(&key, &others.join(" "), &body), Err(VerifyError::Signature));
+            }
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ use anyhow::Context as _;
 use clap::Args;
 use time::OffsetDateTime;
 use triggerline_service::config::duration::parse;
-use triggerline_types::Secret;
-use triggerline_wire::webhook::{self, VerifyError};
+use triggerline_types::{PublicKey, Secret};
+use triggerline_wire::webhook::{self, VerifyError, VerifyingKey};
 
 const SIGN_EXAMPLE: &str = "\
 Example: a webhook to a receiver on this machine, as Triggerline would send it.
@@ -63,7 +63,7 @@ impl Given {
 #[derive(Debug, Args)]
 #[command(after_help = SIGN_EXAMPLE)]
 pub(crate) struct Sign {
-    /// The subscription's secret, `whsec_…`. Several, with commas between them, are several
+    /// The subscription's secret, `whsec_…`, or private key, `whsk_…`. Several, with commas between them, are several
     /// signatures, as while a secret is rotated. Better in the environment than here, where others
     /// may see it.
     #[arg(
@@ -88,8 +88,8 @@ pub(crate) struct Sign {
 #[derive(Debug, Args)]
 #[command(after_help = VERIFY_EXAMPLE)]
 pub(crate) struct Verify {
-    /// The subscription's secret, `whsec_…`. Better in the environment than here, where others may
-    /// see it.
+    /// The subscription's secret, `whsec_…`, or its public key, `whpk_…`. Better in the environment than
+    /// here, where others may see it.
     #[arg(long, value_name = "SECRET", env = "TRIGGERLINE_WEBHOOK_SECRET", hide_env_values = true)]
     secret: String,
     /// The header `webhook-id`.
@@ -124,11 +124,16 @@ pub(crate) fn sign(asked: &Sign) -> anyhow::Result<()> {
 
 /// An error where it is not genuine.
 pub(crate) fn verify(asked: &Verify) -> anyhow::Result<()> {
-    let secret = secret(&asked.secret)?;
+    let key = match asked.secret.trim() {
+        text if text.starts_with("whpk_") => {
+            VerifyingKey::Public(PublicKey::parse(text).context("the key can't be used")?)
+        }
+        text => VerifyingKey::Secret(secret(text)?),
+    };
     let body = asked.given.body()?;
     let Verify { id, timestamp, signature, tolerance, .. } = asked;
     let tolerance = tolerance.as_secs();
-    webhook::verify_within(tolerance, &secret, id, timestamp, signature, &body, now())
+    webhook::verify_within(tolerance, &key, id, timestamp, signature, &body, now())
         .map_err(|error| anyhow::anyhow!("{error}{}", advice(&error)))
         .context("not genuine")?;
     println!("genuine");

@@ -18,6 +18,7 @@ use super::call::Call;
 use super::instant::to_timestamp;
 use crate::Shared;
 use crate::http::edits::{self, Condition, SecretRotationBody};
+use crate::http::terms::SignatureBody;
 use crate::http::{subscriptions, terms};
 use crate::json::{self, Object};
 use crate::problem::Problem;
@@ -148,8 +149,9 @@ impl Subscriptions for Door {
         let work = async {
             call.asking.may(Scope::SubscriptionsWrite)?;
             let (id, condition) = (read(&message.subscription_id)?, condition(&message.etag)?);
+            let signature = signature_of(message.signature());
             let RotateSubscriptionSecretRequest { overlap_seconds, secret, .. } = message;
-            let body = SecretRotationBody { overlap_seconds, secret: given(secret) };
+            let body = SecretRotationBody { overlap_seconds, secret: given(secret), signature };
             edits::rotated(&self.shared, &call.asking, id, &condition, body).await
         };
         Ok(Response::new(shown_with_secret(&call.within(work).await?)))
@@ -180,6 +182,7 @@ fn document(message: CreateSubscriptionRequest) -> Value {
     let CreateSubscriptionRequest { workflow_id, event_types, selector, delivery, mode: _ } =
         message;
     let delivery = delivery.unwrap_or_default();
+    let signature = signature_of(delivery.signature());
     json!({
         "workflow_id": workflow_id,
         "event_types": event_types,
@@ -193,6 +196,7 @@ fn document(message: CreateSubscriptionRequest) -> Value {
             "rate_limit": rate_limit_of(delivery.rate_limit.as_ref()),
             "batch": batch_of(delivery.batch.as_ref()),
             "ordering": ordering_of(delivery.ordering.as_ref()),
+            "signature": signature,
             "secret": given(delivery.secret),
         },
     })
@@ -223,6 +227,14 @@ fn batch_of(batch: Option<&proto::Batch>) -> Value {
 
 fn ordering_of(ordering: Option<&proto::Ordering>) -> Value {
     json!(ordering.map(|proto::Ordering { per_key }| json!({"per_key": per_key})))
+}
+
+fn signature_of(signature: proto::SignatureVersion) -> Option<SignatureBody> {
+    match signature {
+        proto::SignatureVersion::Unspecified => None,
+        proto::SignatureVersion::V1 => Some(SignatureBody::V1),
+        proto::SignatureVersion::V1a => Some(SignatureBody::V1a),
+    }
 }
 
 fn mode_of(mode: proto::DeliveryMode) -> Value {
@@ -302,13 +314,14 @@ fn patch(message: &UpdateSubscriptionRequest, paths: &[&str], found: &Subscripti
 }
 
 fn shown_with_secret(subscription: &Subscription) -> proto::Subscription {
-    let secret = subscription.endpoint.secret.reveal();
+    let secret = subscription.endpoint.secret.for_receivers();
     proto::Subscription { secret, ..shown(subscription) }
 }
 
 fn shown(subscription: &Subscription) -> proto::Subscription {
     let endpoint = &subscription.endpoint;
     let settings = &endpoint.settings;
+    let public_key = endpoint.secret.public_key();
     let now = time::OffsetDateTime::now_utc();
     let old = endpoint.old_secrets.iter().filter(|old| old.until > now);
     let timeout = settings.timeout.map(|timeout| timeout.as_millis());
@@ -331,6 +344,12 @@ fn shown(subscription: &Subscription) -> proto::Subscription {
             max_wait_ms: batch.max_wait.as_millis().try_into().ok(),
         }),
         ordering: settings.ordering_key.clone().map(|per_key| proto::Ordering { per_key }),
+        signature: match public_key {
+            None => proto::SignatureVersion::V1,
+            Some(_) => proto::SignatureVersion::V1a,
+        }
+        .into(),
+        public_key: public_key.map(|key| key.to_string()).unwrap_or_default(),
     };
     proto::Subscription {
         subscription_id: subscription.id.to_string(),

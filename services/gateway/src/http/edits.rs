@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::body::MERGE_PATCH;
 use super::subscriptions::{Described, SubscriptionView};
-use super::terms::{self, BatchBody, ModeBody, OrderingBody, RetryBody};
+use super::terms::{self, BatchBody, ModeBody, OrderingBody, RetryBody, SignatureBody};
 use super::{Id, accept_patch, read_json_as, read_json_or_nothing};
 use crate::Shared;
 use crate::asking::Asking;
@@ -154,10 +154,13 @@ fn patched(
     patch: &Value,
     reach: &Reach,
 ) -> Result<SubscriptionFields, Problem> {
-    if patch.pointer("/delivery/secret").is_some() {
+    let named = ["secret", "signature"]
+        .into_iter()
+        .find(|name| patch.pointer(&format!("/delivery/{name}")).is_some());
+    if let Some(name) = named {
         let detail = "can't be patched: POST …/rotate-secret makes a new one, beside which the old \
                       one signs for a while";
-        return Err(Problem::field("/delivery/secret", detail));
+        return Err(Problem::field(format!("/delivery/{name}"), detail));
     }
     let settings = &subscription.endpoint.settings;
     let asked = patch.pointer("/delivery/headers").and_then(Value::as_object);
@@ -220,6 +223,8 @@ pub(crate) struct SecretRotationBody {
     pub(crate) overlap_seconds: Option<u64>,
     /// The new one; made here if absent.
     pub(crate) secret: Option<String>,
+    /// Which kind is made here; as before, if absent.
+    pub(crate) signature: Option<SignatureBody>,
 }
 
 /// Rotate a subscription's secret
@@ -250,7 +255,7 @@ pub(super) async fn rotate(
     let condition = Condition::of(&headers)?;
     let body: Option<SecretRotationBody> = read_json_or_nothing(&shared, &headers, body).await?;
     let rotated = rotated(&shared, &asking, id, &condition, body.unwrap_or_default()).await?;
-    Ok(answer(&rotated, Some(rotated.endpoint.secret.reveal())))
+    Ok(answer(&rotated, Some(rotated.endpoint.secret.for_receivers())))
 }
 
 pub(crate) async fn rotated(
@@ -261,20 +266,20 @@ pub(crate) async fn rotated(
     body: SecretRotationBody,
 ) -> Result<Subscription, Problem> {
     let customer = asking.may(Scope::SubscriptionsWrite)?;
-    let SecretRotationBody { overlap_seconds, secret } = body;
+    let SecretRotationBody { overlap_seconds, secret, signature } = body;
     let overlap = overlap_seconds.map_or(OVERLAP, Duration::from_secs);
     if overlap > MAX_OVERLAP {
         let detail = format!("is a number from 0 to {}", MAX_OVERLAP.as_secs());
         return Err(Problem::field("/overlap_seconds", detail));
     }
-    let secret = match secret {
-        None => Secret::generate(),
-        Some(text) => {
-            Secret::parse(&text).map_err(|error| Problem::field("/secret", error.to_string()))?
-        }
-    };
+    let given = secret.map(|text| {
+        Secret::parse(&text).map_err(|error| Problem::field("/secret", error.to_string()))
+    });
+    let given = given.transpose()?;
     let found = shared.control.subscription(customer, id).await?;
     let found = found.ok_or_else(Problem::not_found)?;
+    let made = || signature.map_or_else(|| found.endpoint.secret.another(), SignatureBody::make);
+    let secret = given.unwrap_or_else(made);
     condition.check(found.revision)?;
     // Two rotations at once would each show a secret, of which one signs for a moment only.
     let expected = Some(found.revision);
@@ -446,6 +451,7 @@ mod tests {
             (json!({"delivery": {"ordering": {"per_key": "a"}}}), "/delivery/ordering/per_key"),
             (json!({"delivery": {"url": "http://10.0.0.1/"}}), "/delivery/url"),
             (json!({"delivery": {"secret": "whsec_x"}}), "/delivery/secret"),
+            (json!({"delivery": {"signature": "v1a"}}), "/delivery/signature"),
             (json!({"delivery": {"headers": {"a b": "1"}}}), "/delivery/headers/a b"),
             (json!({"delivery": {"headers": {"Host": "1"}}}), "/delivery/headers/Host"),
             (json!({"delivery": {"headers": {"webhook-id": "1"}}}), "/delivery/headers/webhook-id"),

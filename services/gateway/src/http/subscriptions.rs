@@ -21,7 +21,9 @@ use triggerline_types::{
 use utoipa::ToSchema;
 
 use super::edits::answer;
-use super::terms::{self, BatchBody, ModeBody, OrderingBody, RetryBody, Terms, ThrottleBody};
+use super::terms::{
+    self, BatchBody, ModeBody, OrderingBody, RetryBody, SignatureBody, Terms, ThrottleBody,
+};
 use super::{Id, List, read_json};
 use crate::Shared;
 use crate::asking::Asking;
@@ -68,7 +70,12 @@ struct SelectorBody {
 #[serde(deny_unknown_fields)]
 struct DeliveryBody {
     url: Option<String>,
+    /// `whsec_…` and the base64 of 24 to 64 bytes, or `whsk_…` and that of an ed25519 key; made here if
+    /// absent.
     secret: Option<String>,
+    /// Which kind of secret is made here: `v1`, a shared one, if absent; `v1a`, an ed25519 key pair, of
+    /// which the answer shows the public key.
+    signature: Option<SignatureBody>,
     /// Sent with each request; 20 at most, 4,096 bytes each. Values are not shown again.
     headers: Option<BTreeMap<String, String>>,
     /// For a request and its answer; the installation's (15,000) if absent.
@@ -110,7 +117,7 @@ pub(super) async fn create(
     let described = read_json(&shared, &headers, body).await?;
     let created = make(&shared, &asking, described).await?;
     // The one time that the secret is shown.
-    let secret = Some(created.endpoint.secret.reveal());
+    let secret = Some(created.endpoint.secret.for_receivers());
     Ok((StatusCode::CREATED, answer(&created, secret)))
 }
 
@@ -293,7 +300,7 @@ fn judge(
     let secret = match body.delivery.0.secret.take() {
         Some(text) => Secret::parse(&text)
             .map_err(|error| Problem::field("/delivery/secret", error.to_string()))?,
-        None => Secret::generate(),
+        None => body.delivery.0.signature.unwrap_or(SignatureBody::V1).make(),
     };
     let fields = body.judge(reach)?;
     let SubscriptionFields { workflow_id, event_types, jsonpath, url, settings } = fields;
@@ -326,7 +333,7 @@ pub(super) struct SubscriptionView {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// Only in the answer that made it.
+    /// What receivers verify with, `whsec_…` or `whpk_…`; only in the answer that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
     #[schema(format = DateTime)]
@@ -359,6 +366,9 @@ struct EndpointView {
     batch: Option<BatchBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ordering: Option<OrderingBody>,
+    /// What verifies `v1a` signatures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key: Option<String>,
     /// When secrets that were rotated out stop signing, newest first.
     #[schema(required = false)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -389,6 +399,7 @@ impl SubscriptionView {
                 rate_limit: terms::throttle_of(settings),
                 batch: terms::batch_of(settings),
                 ordering: terms::ordering_of(settings),
+                public_key: subscription.endpoint.secret.public_key().map(|key| key.to_string()),
                 old_secrets_until: old.map(|old| format_instant(old.until)).collect(),
             },
             state: subscription.state.as_str(),

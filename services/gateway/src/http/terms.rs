@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use triggerline_matching::Selector;
 use triggerline_service::config::duration;
-use triggerline_types::{Batching, DeliverySettings, Mode, RateLimit, Throttle};
+use triggerline_types::{Batching, DeliverySettings, Mode, RateLimit, Secret, Throttle};
 use utoipa::ToSchema;
 
 use crate::json::Object;
@@ -99,6 +99,23 @@ impl From<Mode> for ModeBody {
             Mode::Webhook => Self::Webhook,
             Mode::Pull => Self::Pull,
             Mode::Both => Self::Both,
+        }
+    }
+}
+
+/// What signs webhooks.
+#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SignatureBody {
+    V1,
+    V1a,
+}
+
+impl SignatureBody {
+    pub(crate) fn make(self) -> Secret {
+        match self {
+            Self::V1 => Secret::generate(),
+            Self::V1a => Secret::generate_pair(),
         }
     }
 }

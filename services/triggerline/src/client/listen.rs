@@ -97,7 +97,7 @@ pub(crate) async fn listen(asked: &Listen) -> anyhow::Result<()> {
     });
     let made: Value = api.post("/v1/subscriptions", Some(&new)).await?;
     let path = format!("/v1/subscriptions/{}", text(&made, "id"));
-    let told = json!({"listening": asked.forward_to.as_str(), "secret": secret.reveal()});
+    let told = json!({"listening": asked.forward_to.as_str(), "secret": secret.for_receivers()});
     print(asked.gateway.output, &told, |told| {
         format!("Forwarding to {}, signed with {}", asked.forward_to, text(told, "secret"))
     });
