@@ -13,10 +13,13 @@ import time
 from said import ask, equal, session, stored, true
 
 HERE, WORLD = os.environ["TL_CLIENTS"], os.environ["TL_WORLD"]
+V1A = "ed25519 (Node)"
 LIBRARIES = {
     "standardwebhooks (PyPI)": [sys.executable, f"{HERE}/webhook_receiver.py"],
     "standardwebhooks (npm)": ["node", f"{WORLD}/webhook_receiver.mjs", "standardwebhooks"],
     "svix (npm)": ["node", f"{WORLD}/webhook_receiver.mjs", "svix"],
+    # Neither library knows v1a: the platform's own ed25519 does.
+    V1A: ["node", f"{WORLD}/webhook_receiver.mjs", "node:crypto"],
 }
 # As JSON libraries would not write them: what is signed is what was handed in.
 PAYLOADS = ['{"n":1}', '{ "n" : 1e2 }', '{"name":"Zo\\u00eb"}', '{"name":"Zoë 🎁"}', '{"n":[1,{"n":[]}],"n":null}']
@@ -30,7 +33,7 @@ class Receiver:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}/hook"
         # A retry after a second: the installation's own waits for five.
-        wanted = {"url": self.url, "retry": {"schedule": ["2s"]}}
+        wanted = {"url": self.url, "retry": {"schedule": ["2s"]}, "signature": "v1a" if name == V1A else "v1"}
         body = {"workflow_id": "verified", "event_types": [self.type], "delivery": wanted}
         made = ask(client, "POST", "/v1/subscriptions", json=body)
         equal(f"{name}: {made.text}", made.status_code, 201)
