@@ -18,7 +18,7 @@ use crate::run::{captured, cargo};
 
 /// From the bottom up (docs/ARCHITECTURE.md). `xtask` stands apart: it uses none of them.
 const LAYERS: [&[&str]; 5] = [
-    &["triggerline-guard", "triggerline-types"],
+    &["triggerline-guard", "triggerline-tls", "triggerline-types"],
     &["triggerline-matching", "triggerline-wire", "triggerline-store"],
     &["triggerline-kafka", "triggerline-service"],
     &[

@@ -1,5 +1,7 @@
 //! What can go wrong with a store, in the words that decide what to do about it.
 
+use crate::control::seal::Locked;
+
 /// Every error names the operation and keeps the driver's own error as its source.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -20,6 +22,9 @@ pub enum StoreError {
     /// A row holds something that this version can't read.
     #[error("{operation}: {table} holds {what}")]
     Unreadable { operation: &'static str, table: &'static str, what: String },
+    /// A secret can't be opened with the keys that are given.
+    #[error("{operation}")]
+    Locked { operation: &'static str, source: Locked },
     /// The store's address makes no sense.
     #[error("{0}")]
     Address(String),
@@ -38,6 +43,9 @@ impl StoreError {
             }
             Self::Unreadable { operation, table, what } => {
                 Self::Unreadable { operation, table, what: what.clone() }
+            }
+            Self::Locked { operation, source } => {
+                Self::Locked { operation, source: source.clone() }
             }
             Self::Address(what) => Self::Address(what.clone()),
         }

@@ -30,6 +30,7 @@ pub use control::queue::{
     Depth, Due, Fate, Held, Helping, Lease, NewQueued, QueueStore, Queued, Settled,
 };
 pub use control::replays::{MAX_RUNNING_REPLAYS, NewReplay, ReplayStore};
+pub use control::seal::{InvalidSecretKeys, Locked, SecretKeys};
 pub use control::{
     Access, AccessChange, AccessChanges, Changes, ControlStore, CustomerChange, Edited, FORGOTTEN,
     KeyCreation, KeyRotation, MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, NewCustomer,

@@ -4,15 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::{
-    Cache, ControlStore, EventStore, MemoryCache, PostgresControl, RedisCache, SqliteControl,
-    SqliteEvents, StoreError,
+    Cache, ControlStore, EventStore, MemoryCache, PostgresControl, RedisCache, SecretKeys,
+    SqliteControl, SqliteEvents, StoreError,
 };
 
-/// `postgres://user:password@host/database` or `sqlite:PATH`.
-pub async fn open_control(url: &str) -> Result<Arc<dyn ControlStore>, StoreError> {
+/// `postgres://user:password@host/database` or `sqlite:PATH`; secrets in it are sealed with `keys`.
+pub async fn open_control(
+    url: &str,
+    keys: SecretKeys,
+) -> Result<Arc<dyn ControlStore>, StoreError> {
     match scheme(url) {
-        "postgres" | "postgresql" => Ok(Arc::new(PostgresControl::connect(url)?)),
-        "sqlite" => Ok(Arc::new(SqliteControl::open(&path(url)?).await?)),
+        "postgres" | "postgresql" => Ok(Arc::new(PostgresControl::connect(url, keys)?)),
+        "sqlite" => Ok(Arc::new(SqliteControl::open(&path(url)?, keys).await?)),
         other => Err(StoreError::Address(format!(
             "starts with {other:?}; a control store is postgres://… or sqlite:PATH"
         ))),
@@ -82,7 +85,7 @@ mod tests {
         for url in ["mysql://h/d", "triggerline.db", "dynamodb:events"] {
             let error = open_events(url).await.err().unwrap().to_string();
             assert!(error.contains("sqlite:PATH"), "{url}: {error}");
-            let error = open_control(url).await.err().unwrap().to_string();
+            let error = open_control(url, SecretKeys::default()).await.err().unwrap().to_string();
             assert!(error.contains("postgres://"), "{url}: {error}");
             let error = open_cache(url).err().unwrap().to_string();
             assert!(error.contains("redis://"), "{url}: {error}");

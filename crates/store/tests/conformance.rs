@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use triggerline_store::{
-    ControlStore as _, EventStore as _, Following, InboxQuery, KeyCreation, NewCustomer,
-    NewSubscription, SqliteControl, SqliteEvents, conformance,
+    ControlStore, EventStore as _, Following, InboxQuery, KeyCreation, NewCustomer,
+    NewSubscription, SecretKeys, SqliteControl, SqliteEvents, conformance,
 };
 use triggerline_types::{Actor, Customer, CustomerId, Endpoint, Secret, SubscriptionState};
 
@@ -17,13 +17,41 @@ const BY: Actor = Actor::Operator;
 async fn sqlite_control() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a folder/control.db");
-    conformance::control_store(Arc::new(SqliteControl::open(&path).await.unwrap())).await;
-    let reopened = SqliteControl::open(&path).await.unwrap();
+    conformance::control_store(Arc::new(
+        SqliteControl::open(&path, SecretKeys::default()).await.unwrap(),
+    ))
+    .await;
+    let reopened = SqliteControl::open(&path, SecretKeys::default()).await.unwrap();
     reopened.migrate().await.unwrap();
     assert!(
         reopened.customers(None, 10).await.unwrap().len() > 3,
         "what was written is there again"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_seals_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.db");
+    let open = async |keys| {
+        let store: Arc<dyn ControlStore> =
+            Arc::new(SqliteControl::open(&path, keys).await.unwrap());
+        store
+    };
+    let dump = async || {
+        let file = libsql::Builder::new_local(&path).build().await.unwrap().connect().unwrap();
+        // No secret is longer than 65 bytes; sealed, each is.
+        let query = "SELECT CASE WHEN length(secret) > 65 THEN CAST(secret AS TEXT) \
+             ELSE 'whsec_' || hex(secret) END || old_secrets || settings FROM subscriptions";
+        let mut rows = file.query(query, ()).await.unwrap();
+        let mut all = String::new();
+        while let Some(row) = rows.next().await.unwrap() {
+            let libsql::Value::Text(text) = row.get_value(0).unwrap() else { panic!("a text") };
+            all.push_str(&text);
+        }
+        all
+    };
+    conformance::sealing(open, dump).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +80,7 @@ async fn a_sqlite_file_of_the_version_before_is_brought_up() {
     .await
     .unwrap();
     drop(file);
-    let store = SqliteControl::open(&path).await.unwrap();
+    let store = SqliteControl::open(&path, SecretKeys::default()).await.unwrap();
     store.migrate().await.unwrap();
     let access = store.access(&[0; 32]).await.unwrap().unwrap();
     assert_eq!(
@@ -89,7 +117,11 @@ fn new_subscription(customer_id: CustomerId, workflow_id: &str) -> NewSubscripti
 #[tokio::test(flavor = "multi_thread")]
 async fn following_sees_changes_and_keeps_customers_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqliteControl::open(&folder.path().join("control.db")).await.unwrap());
+    let store = Arc::new(
+        SqliteControl::open(&folder.path().join("control.db"), SecretKeys::default())
+            .await
+            .unwrap(),
+    );
     store.migrate().await.unwrap();
     let active = |state: &SubscriptionState| *state == SubscriptionState::Active;
     let (following, _handle) =
@@ -139,7 +171,11 @@ async fn following_sees_changes_and_keeps_customers_apart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn following_is_woken_by_a_change() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqliteControl::open(&folder.path().join("control.db")).await.unwrap());
+    let store = Arc::new(
+        SqliteControl::open(&folder.path().join("control.db"), SecretKeys::default())
+            .await
+            .unwrap(),
+    );
     store.migrate().await.unwrap();
     let (following, _handle) =
         Following::start(store.clone(), Duration::from_hours(1), |one| Some(one.id)).await.unwrap();
@@ -158,7 +194,7 @@ async fn following_is_woken_by_a_change() {
 async fn following_passes_a_subscription_that_cant_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.db");
-    let store = Arc::new(SqliteControl::open(&path).await.unwrap());
+    let store = Arc::new(SqliteControl::open(&path, SecretKeys::default()).await.unwrap());
     store.migrate().await.unwrap();
     let customer = customer(&store, "unreadable").await;
     let mut made = Vec::new();

@@ -9,7 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_postgres::{Client, NoTls};
-use triggerline_store::{ControlStore, NewCustomer, PostgresControl, StoreError, conformance};
+use triggerline_store::{
+    ControlStore, NewCustomer, PostgresControl, SecretKeys, StoreError, conformance,
+};
 use triggerline_types::{Actor, Customer, CustomerId};
 
 const BY: Actor = Actor::Operator;
@@ -33,7 +35,7 @@ impl Database {
     }
 
     fn open(&self) -> Arc<dyn ControlStore> {
-        Arc::new(PostgresControl::connect(&self.url).unwrap())
+        Arc::new(PostgresControl::connect(&self.url, SecretKeys::default()).unwrap())
     }
 
     /// How many listeners there are, by an expression over each (which may end it).
@@ -73,6 +75,27 @@ async fn postgres_control() {
     let store = database.open();
     told(&mut store.changes(), Duration::from_secs(10)).await;
     conformance::control_store(store).await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn postgres_seals_secrets() {
+    let database = Database::create().await;
+    let open = async |keys| {
+        let store: Arc<dyn ControlStore> =
+            Arc::new(PostgresControl::connect(&database.url, keys).unwrap());
+        store
+    };
+    let dump = async || {
+        // No secret is longer than 65 bytes; sealed, each is.
+        let query = "SELECT coalesce(string_agg(CASE WHEN length(secret) > 65 \
+             THEN convert_from(secret, 'UTF8') ELSE 'whsec_' || encode(secret, 'hex') END \
+             || old_secrets || settings, ''), '') FROM subscriptions";
+        let row = connect(&database.url).await.query_one(query, &[]).await.unwrap();
+        row.get::<_, String>(0)
+    };
+    conformance::sealing(open, dump).await;
     database.drop().await;
 }
 
@@ -152,11 +175,11 @@ async fn postgres_that_is_held_up_is_unavailable_and_well_again_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_that_is_not_there() {
     is_unavailable("postgres://nobody@127.0.0.1:1/nothing").await;
-    assert!(PostgresControl::connect("postgres://:bad:url").is_err());
+    assert!(PostgresControl::connect("postgres://:bad:url", SecretKeys::default()).is_err());
 }
 
 async fn is_unavailable(url: &str) {
-    let store = PostgresControl::connect(url).unwrap();
+    let store = PostgresControl::connect(url, SecretKeys::default()).unwrap();
     let asked = store.customers(None, 1);
     let error = tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap().unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
@@ -181,7 +204,7 @@ async fn postgres_that_never_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_that_falls_silent() {
     let (url, greeted) = greeter(None).await;
-    let store = PostgresControl::connect(&url).unwrap();
+    let store = PostgresControl::connect(&url, SecretKeys::default()).unwrap();
     for n in 1..=2 {
         let asked = tokio::time::timeout(Duration::from_secs(20), store.access(&[0; 32]));
         let error = asked.await.unwrap().unwrap_err();
@@ -203,7 +226,7 @@ async fn postgres_errors_are_judged_by_their_class() {
         ("42P01", false),
     ] {
         let (url, _) = greeter(Some(state)).await;
-        let store = PostgresControl::connect(&url).unwrap();
+        let store = PostgresControl::connect(&url, SecretKeys::default()).unwrap();
         let error = store.access(&[0; 32]).await.unwrap_err();
         assert_eq!(matches!(error, StoreError::Unavailable { .. }), passes, "{state}: {error:?}");
         assert_eq!(matches!(error, StoreError::Failed { .. }), !passes, "{state}: {error:?}");

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::RateLimit;
+use crate::{ClientCertificate, ClientCredentials, RateLimit};
 
 /// How a subscription wants its deliveries. What it doesn't say is the installation's to say.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct DeliverySettings {
     pub throttle: Option<Throttle>,
     /// Several events in one request.
     pub batch: Option<Batching>,
+    pub client_certificate: Option<ClientCertificate>,
+    pub oauth2: Option<ClientCredentials>,
 }
 
 impl DeliverySettings {
@@ -99,8 +101,18 @@ impl Batching {
 
 impl fmt::Debug for DeliverySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { mode, ordering_key, headers, timeout, max_attempts, schedule, throttle, batch } =
-            self;
+        let Self {
+            mode,
+            ordering_key,
+            headers,
+            timeout,
+            max_attempts,
+            schedule,
+            throttle,
+            batch,
+            client_certificate,
+            oauth2,
+        } = self;
         f.debug_struct("DeliverySettings")
             .field("mode", mode)
             .field("ordering_key", ordering_key)
@@ -110,6 +122,8 @@ impl fmt::Debug for DeliverySettings {
             .field("schedule", schedule)
             .field("throttle", throttle)
             .field("batch", batch)
+            .field("client_certificate", client_certificate)
+            .field("oauth2", oauth2)
             .finish()
     }
 }

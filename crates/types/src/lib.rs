@@ -18,6 +18,7 @@ mod delivery_settings;
 mod event;
 mod event_type;
 mod id;
+mod identity;
 mod instant;
 mod rate_limit;
 mod replay;
@@ -33,6 +34,7 @@ pub use delivery_settings::{Batching, DeliverySettings, Mode, Throttle};
 pub use event::Event;
 pub use event_type::{EventType, EventTypePattern, InvalidEventType, OPERATIONAL};
 pub use id::{ApiKeyId, AuditId, CustomerId, DeliveryId, EventId, ReplayId, SubscriptionId};
+pub use identity::{ClientCertificate, ClientCredentials, CredentialsIn};
 pub use instant::{
     InvalidInstant, check_instant, format_instant, millis, parse_instant, truncate_to_millis,
 };

@@ -63,6 +63,9 @@ pub enum InvalidSecret {
 }
 
 impl Secret {
+    /// As it is kept ([`Self::to_bytes`]), at most.
+    pub const MAX_BYTES: usize = 65;
+
     /// 32 random bytes to share.
     pub fn generate() -> Self {
         Self(Kind::Shared(random().to_vec()))

@@ -4,12 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderValue, Uri};
 use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer, de};
 use triggerline_guard::Reach;
 use triggerline_service::clock::Clock;
 use triggerline_service::config::{ConfigError, duration, list};
+use url::Url;
 
+use crate::connect::basic;
 use crate::decide::Policy;
 
 /// The commented default file *is* the default.
@@ -34,6 +38,11 @@ pub struct DeliveryConfig {
     pub ports: Arc<[RangeInclusive<u16>]>,
     #[serde(deserialize_with = "servers")]
     pub resolvers: Vec<SocketAddr>,
+    #[serde(deserialize_with = "proxy")]
+    pub proxy: Option<Proxy>,
+    pub proxy_resolves: bool,
+    pub ca_file: PathBuf,
+    pub connections: usize,
     #[serde(deserialize_with = "duration::deserialize")]
     pub refresh: Duration,
     pub endpoint_requests: u32,
@@ -50,6 +59,13 @@ pub struct DeliveryConfig {
     pub produce_patience: Duration,
 }
 
+/// What stands between us and receivers.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    pub(crate) uri: Uri,
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
 impl DeliveryConfig {
     /// What the types alone can't say.
     pub fn check(&self) -> Result<(), ConfigError> {
@@ -58,6 +74,9 @@ impl DeliveryConfig {
         }
         if self.endpoint_requests == 0 {
             return Err(ConfigError::key("delivery.endpoint_requests", "is at least 1"));
+        }
+        if self.connections == 0 {
+            return Err(ConfigError::key("delivery.connections", "is at least 1"));
         }
         if self.max_attempts == 0 {
             return Err(ConfigError::key("delivery.max_attempts", "is at least 1"));
@@ -103,6 +122,29 @@ fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>
     list::deserialize(deserializer)?.into_iter().map(read).collect()
 }
 
+fn proxy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Proxy>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    // Not as it was given: it may hold a password.
+    let told = "is not a proxy; write one such as http://proxy.internal:3128, or \
+                http://user:password@proxy.internal:3128 (to the proxy itself, TLS is not spoken)";
+    read_proxy(&text).map(Some).ok_or_else(|| de::Error::custom(told))
+}
+
+fn read_proxy(text: &str) -> Option<Proxy> {
+    let url = Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.path() == "/")?;
+    let port = url.port_or_known_default()?;
+    let uri = format!("http://{}:{port}/", url.host_str()?).parse().ok()?;
+    let plain = |text| percent_decode_str(text).decode_utf8().ok();
+    let authorization = match (url.username(), url.password()) {
+        ("", None) => None,
+        (user, password) => Some(basic(&plain(user)?, &plain(password.unwrap_or_default())?)?),
+    };
+    Some(Proxy { uri, authorization })
+}
+
 fn ports<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Arc<[RangeInclusive<u16>]>, D::Error> {
@@ -114,4 +156,32 @@ fn ports<'de, D: Deserializer<'de>>(
         Ok(first..=last)
     };
     list::deserialize(deserializer)?.into_iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_read_with_its_credentials() {
+        for (text, uri, credentials) in [
+            ("http://proxy.internal:3128", "http://proxy.internal:3128/", None),
+            ("http://10.0.0.1/", "http://10.0.0.1:80/", None),
+            ("http://[::1]:8888", "http://[::1]:8888/", None),
+            ("http://u:p%40ss@proxy:1", "http://proxy:1/", Some("Basic dTpwQHNz")),
+            ("http://u@proxy:1", "http://proxy:1/", Some("Basic dTo=")),
+        ] {
+            let proxy = read_proxy(text).unwrap();
+            let authorization = proxy.authorization.as_ref().map(|value| value.to_str().unwrap());
+            assert_eq!(
+                (proxy.uri.to_string().as_str(), authorization),
+                (uri, credentials),
+                "{text}"
+            );
+            assert!(!format!("{proxy:?}").contains("Basic"), "{proxy:?}");
+        }
+        for text in ["proxy:3128", "https://proxy:3128", "socks5://proxy", "http://proxy/x", "x"] {
+            assert!(read_proxy(text).is_none(), "{text}");
+        }
+    }
 }

@@ -203,7 +203,7 @@ impl Deliverer {
     ) -> (Asked, Vec<u8>) {
         let (started_at, begun) = (self.now(), Instant::now());
         let Sent { response, retry_after, body } =
-            self.sender.send(parcel, endpoint, started_at).await;
+            self.sender.send(parcel, id, endpoint, started_at).await;
         let latency = begun.elapsed();
         let hold = retry_after.map(|asked| asked.min(self.policy.max_retry_after));
         admitted.leave(Ended::of(&response, hold, latency));

@@ -6,8 +6,8 @@
 //! follows from how it answers ([`gate`], pure) and how often it wants to be asked ([`turns`], pure). Who would wait there at the cost of others
 //! ([`crowd`], pure) is put off, by way of a retry tier, and so is everyone while the endpoint is
 //! down. Some subscriptions want several deliveries in one request ([`batch`]), and those of some
-//! wait in the store for their turn or for whoever pulls them ([`queue`]). Then the service signs ([`request`]) and sends it ([`send`]) to an address that was vetted
-//! ([`connect`]), decides what the answer means ([`decide`], pure), and writes the attempt to
+//! wait in the store for their turn or for whoever pulls them ([`queue`]). Then the service signs ([`request`]) and sends it ([`send`]), with an access token if
+//! need be ([`token`]), to an address that was vetted ([`connect`], [`resolve`]), decides what the answer means ([`decide`], pure), and writes the attempt to
 //! `attempts` and whatever is left to do to a retry tier or to `deliveries.dlq`. An endpoint that
 //! does nothing but fail for days is given up ([`health`]).
 
@@ -23,7 +23,9 @@ mod health;
 mod meter;
 mod queue;
 mod request;
+mod resolve;
 mod send;
+mod token;
 mod turns;
 mod wait;
 

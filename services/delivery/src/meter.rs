@@ -1,4 +1,8 @@
-//! How much a receiver may say before it is asked again.
+//! How many connections there are at once, and how much a receiver may say before it is asked again.
+//!
+//! Each connection has a place until it is closed. While more than half of the places are taken, new
+//! ones are closed after their first request instead of being kept for the next: so those that nobody
+//! uses don't keep out those that somebody needs.
 //!
 //! Of an answer little is read, but what comes before it can be without end: informational answers
 //! (1xx) one after the other, which the HTTP library reads for as long as they come, and as fast. So
@@ -7,11 +11,15 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Uri;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::connect::Failed;
 
 /// Between two writes: headers, the part of a body that is read, what of it is on its way meanwhile,
 /// and TLS around it. HTTP/2's windows are smaller.
@@ -19,36 +27,59 @@ const MOST: usize = 512 * 1_024;
 /// Read at once, so that nobody who pours takes the thread for long.
 const AT_ONCE: usize = 16 * 1_024;
 
-/// A connector whose connections are metered.
+/// A connector whose connections are counted and metered.
 #[derive(Clone)]
-pub(crate) struct Metering<C>(pub(crate) C);
+pub(crate) struct Metering<C> {
+    inner: C,
+    places: Arc<Semaphore>,
+    /// Fewer free places than this are few.
+    few: usize,
+}
+
+impl<C> Metering<C> {
+    pub(crate) fn new(inner: C, most: usize) -> Self {
+        Self { inner, places: Arc::new(Semaphore::new(most)), few: most / 2 }
+    }
+}
 
 pub(crate) struct Metered<T> {
     inner: T,
     read: usize,
+    /// For one request only.
+    once: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl<C> tower::Service<Uri> for Metering<C>
 where
-    C: tower::Service<Uri, Future: Send + 'static>,
+    C: tower::Service<Uri, Error = Failed, Future: Send + 'static>,
 {
     type Response = Metered<C::Response>;
-    type Error = C::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, C::Error>> + Send>>;
+    type Error = Failed;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failed>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
-        self.0.poll_ready(context)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.0.call(uri);
-        Box::pin(async move { Ok(Metered { inner: connecting.await?, read: 0 }) })
+        let connecting = self.inner.call(uri);
+        let (places, few) = (Arc::clone(&self.places), self.few);
+        Box::pin(async move {
+            let place = Arc::clone(&places).acquire_owned().await?;
+            let once = places.available_permits() < few;
+            Ok(Metered { inner: connecting.await?, read: 0, once, _place: place })
+        })
     }
 }
 
 impl<T: Connection> Connection for Metered<T> {
     fn connected(&self) -> Connected {
-        self.inner.connected()
+        let connected = self.inner.connected();
+        if self.once {
+            connected.poison();
+        }
+        connected
     }
 }
 

@@ -1,5 +1,5 @@
-//! Making one request ([`crate::request`]) to a vetted address ([`crate::connect`]), within one
-//! deadline.
+//! Making one request ([`crate::request`]) to a vetted address ([`crate::connect`]), with an access
+//! token where its receiver wants one ([`crate::token`]), all within one deadline.
 
 use std::io;
 use std::time::Duration;
@@ -10,11 +10,13 @@ use hyper::body::Incoming;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 use triggerline_guard::{Reach, check_url};
-use triggerline_types::{Endpoint, Response};
+use triggerline_types::{Endpoint, Response, SubscriptionId};
 
 use crate::config::DeliveryConfig;
-use crate::connect::{Connections, NotAllowed, connections};
+use crate::connect::Clients;
 use crate::request::{Parcel, request};
+use crate::resolve::NotAllowed;
+use crate::token::{NoToken, Tokens};
 
 /// How much of an answer's body is read; what comes after isn't waited for.
 const BODY_BYTES: usize = 64 * 1_024;
@@ -22,7 +24,8 @@ const BODY_BYTES: usize = 64 * 1_024;
 const EXCERPT_BYTES: usize = 4 * 1_024;
 
 pub(crate) struct Sender {
-    client: Connections,
+    clients: Clients,
+    tokens: Tokens,
     reach: Reach,
     timeout: Duration,
 }
@@ -37,30 +40,26 @@ pub(crate) struct Sent {
 
 impl Sender {
     pub(crate) fn new(config: &DeliveryConfig) -> anyhow::Result<Self> {
-        let reach = config.reach();
-        let client = connections(reach.clone(), config.timeout, &config.resolvers)?;
-        Ok(Self { client, reach, timeout: config.timeout })
+        Ok(Self {
+            clients: Clients::new(config)?,
+            tokens: Tokens::default(),
+            reach: config.reach(),
+            timeout: config.timeout,
+        })
     }
 
     pub(crate) async fn send(
         &self,
         parcel: Parcel<'_>,
+        to: SubscriptionId,
         endpoint: &Endpoint,
         now: OffsetDateTime,
     ) -> Sent {
-        // Checked when it was saved, and again: the rules may have changed since.
-        let request = match check_url(&endpoint.url, &self.reach) {
-            Ok(url) => match request(parcel, endpoint, url.as_str(), now) {
-                Ok(request) => request,
-                Err(error) => return not_sent(format!("the request can't be made: {error}")),
-            },
-            Err(refused) => return not_sent(format!("the URL {refused}")),
-        };
         let timeout = endpoint.settings.timeout.unwrap_or(self.timeout);
         let deadline = Instant::now() + timeout;
-        let response = match timeout_at(deadline, self.client.request(request)).await {
+        let response = match timeout_at(deadline, self.ask(parcel, to, endpoint, now)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return from_error(&error),
+            Ok(Err(sent)) => return sent,
             Err(_) => return failed(format!("no answer within {} ms", timeout.as_millis())),
         };
         let (head, body) = response.into_parts();
@@ -73,6 +72,44 @@ impl Sender {
             retry_after: retry_after(&head.headers, now),
             response: Response::Answered { status: head.status.as_u16(), excerpt },
             body: kept,
+        }
+    }
+
+    /// Makes the request, with a token where one is wanted. A token that the receiver doesn't take
+    /// (401) may have been revoked since it was given: then there is a second request, with a new one.
+    async fn ask(
+        &self,
+        parcel: Parcel<'_>,
+        to: SubscriptionId,
+        endpoint: &Endpoint,
+        now: OffsetDateTime,
+    ) -> Result<http::Response<Incoming>, Sent> {
+        // Checked when it was saved, and again: the rules may have changed since.
+        let url = check_url(&endpoint.url, &self.reach)
+            .map_err(|refused| not_sent(format!("the URL {refused}")))?;
+        let mut request = request(parcel, endpoint, url.as_str(), now)
+            .map_err(|error| not_sent(format!("the request can't be made: {error}")))?;
+        let client = self
+            .clients
+            .of(to, endpoint.settings.client_certificate.as_ref())
+            .map_err(|invalid| not_sent(format!("the client certificate {invalid}")))?;
+        let Some(credentials) = &endpoint.settings.oauth2 else {
+            return client.request(request).await.map_err(|error| from_error(&error));
+        };
+        loop {
+            let token = self.tokens.token(to, credentials, self.clients.anonymous(), &self.reach);
+            let token = token.await.map_err(|none| no_token(&none))?;
+            let authorization = token.authorization.clone();
+            request.headers_mut().insert(header::AUTHORIZATION, token.authorization);
+            let response = client.request(request.clone()).await;
+            let response = response.map_err(|error| from_error(&error))?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Ok(response);
+            }
+            self.tokens.forget(to, &authorization).await;
+            if !token.old {
+                return Ok(response);
+            }
         }
     }
 }
@@ -103,18 +140,33 @@ fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
 }
 
 fn from_error(error: &hyper_util::client::legacy::Error) -> Sent {
+    let (told, refused) = causes(error);
+    if refused { not_sent(told) } else { failed(told) }
+}
+
+fn no_token(none: &NoToken) -> Sent {
+    let (told, refused) = causes(none);
+    if refused || matches!(none, NoToken::Refused(_)) {
+        return not_sent(format!("no access token: {told}"));
+    }
+    failed(format!("no access token: {told}"))
+}
+
+/// An error with its causes; or the one cause that is all there is to say, that the address is not
+/// allowed.
+fn causes(error: &(dyn std::error::Error + 'static)) -> (String, bool) {
     let mut causes = Vec::new();
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut source = Some(error);
     while let Some(cause) = source {
-        if let Some(refused) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
-            && let Some(refused) = refused.downcast_ref::<NotAllowed>()
-        {
-            return not_sent(refused.to_string());
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let refused = inner.and_then(|inner| inner.downcast_ref::<NotAllowed>());
+        if let Some(refused) = refused.or_else(|| cause.downcast_ref()) {
+            return (refused.to_string(), true);
         }
         causes.push(cause.to_string());
         source = cause.source();
     }
-    failed(causes.join(": "))
+    (causes.join(": "), false)
 }
 
 fn failed(error: String) -> Sent {

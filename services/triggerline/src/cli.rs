@@ -50,6 +50,9 @@ pub(crate) enum Command {
     /// API keys: make, list, rotate, revoke.
     #[command(subcommand)]
     Keys(Keys),
+    /// Signing secrets and credentials as the control store keeps them.
+    #[command(subcommand)]
+    Secrets(Secrets),
     /// Shows a customer's events and what became of them.
     Inbox(Inbox),
     /// Prints a customer's events as they arrive.
@@ -139,6 +142,14 @@ pub(crate) struct Dev {
 pub(crate) enum Topics {
     /// Makes the topics that are missing; leaves those that exist as they are.
     Apply(File),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secrets {
+    /// Seals those that aren't sealed with the first of control.secret_keys: after keys were set for
+    /// the first time, or to be rid of an old one. Services may go on meanwhile, if they have the new
+    /// key already. Can be cut off and repeated.
+    Seal(File),
 }
 
 /// Of commands that work on the control store itself.

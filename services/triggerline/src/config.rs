@@ -12,8 +12,9 @@ use triggerline_matcher::MatcherConfig;
 use triggerline_replay::ReplayConfig;
 use triggerline_service::ConfigError;
 use triggerline_service::admin::AdminConfig;
-use triggerline_service::config::{LogConfig, duration, load};
+use triggerline_service::config::{LogConfig, duration, list, load};
 use triggerline_storage::StorageConfig;
+use triggerline_store::SecretKeys;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +47,8 @@ pub(crate) struct TopicsConfig {
 pub(crate) struct ControlConfig {
     pub(crate) url: String,
     pub(crate) pepper: String,
+    #[serde(deserialize_with = "list::deserialize")]
+    secret_keys: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -69,6 +72,7 @@ impl Config {
         config.delivery.check()?;
         config.gateway.check()?;
         config.replay.check()?;
+        config.secret_keys()?;
         if config.topics.partitions < 1 {
             return Err(ConfigError::key("topics.partitions", "is at least 1"));
         }
@@ -78,6 +82,11 @@ impl Config {
     pub(crate) fn topic_settings(&self) -> TopicSettings {
         let TopicsConfig { partitions, replication, retention } = self.topics;
         TopicSettings { partitions, replication, retention }
+    }
+
+    pub(crate) fn secret_keys(&self) -> Result<SecretKeys, ConfigError> {
+        SecretKeys::parse(&self.control.secret_keys)
+            .map_err(|error| ConfigError::key("control.secret_keys", error.to_string()))
     }
 
     pub(crate) fn pepper(&self) -> Result<Pepper, ConfigError> {
@@ -123,6 +132,7 @@ mod tests {
             ("delivery.allow_networks", "10.0.0.0/33"),
             ("delivery.ports", "443,https"),
             ("delivery.ports", "9-1"),
+            ("control.secret_keys", "k1:c2hvcnQ="),
             ("topics.partitions", "0"),
             ("replay.workers", "0"),
             ("replay.lease", "4s"),

@@ -26,7 +26,7 @@ use clap::Parser as _;
 use triggerline_service::ConfigError;
 use triggerline_service::config::EXIT_BAD_CONFIG;
 
-use cli::{Cli, Command, Topics};
+use cli::{Cli, Command, Secrets, Topics};
 use config::Config;
 use services::Service;
 
@@ -68,6 +68,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Topics(Topics::Apply(file)) => setup::topics(&load(&file)?).await?,
         Command::Customers(command) => manage::customers(command).await?,
         Command::Keys(command) => manage::keys(command).await?,
+        Command::Secrets(Secrets::Seal(file)) => setup::seal(&load(&file)?).await?,
         Command::Inbox(asked) => client::inbox::inbox(asked).await?,
         Command::Tail(asked) => client::inbox::tail(asked).await?,
         Command::Listen(asked) => client::listen::listen(&asked).await?,

@@ -39,6 +39,9 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
     match service {
         Service::Gateway => {
             let pepper = config.pepper()?;
+            if config.secret_keys()?.is_empty() {
+                tracing::warn!("control.secret_keys is empty: secrets are kept unsealed");
+            }
             let (control, events) = (control(config).await?, migrated_events(config).await?);
             check_topics(kafka, PATIENCE).await?;
             let reach = config.delivery.reach();
@@ -89,7 +92,8 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
 }
 
 pub(crate) async fn control(config: &Config) -> anyhow::Result<Arc<dyn ControlStore>> {
-    open_control(&config.control.url).await.map_err(|error| at("control.url", error))
+    let keys = config.secret_keys()?;
+    open_control(&config.control.url, keys).await.map_err(|error| at("control.url", error))
 }
 
 pub(crate) fn cache(config: &Config) -> anyhow::Result<Arc<dyn Cache>> {

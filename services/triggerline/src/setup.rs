@@ -3,6 +3,7 @@
 
 use anyhow::Context as _;
 use triggerline_kafka as kafka;
+use triggerline_service::ConfigError;
 
 use crate::config::{self, Config};
 use crate::services::{control, events};
@@ -14,6 +15,17 @@ pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
     let events = events(config).await?;
     events.migrate().await.context("inbox.url")?;
     println!("The inbox is up to date.");
+    Ok(())
+}
+
+pub(crate) async fn seal(config: &Config) -> anyhow::Result<()> {
+    let keys = config.secret_keys()?;
+    if keys.is_empty() {
+        let why = "is empty: there is no key to seal with";
+        return Err(ConfigError::key("control.secret_keys", why).into());
+    }
+    let sealed = control(config).await?.reseal().await.context("control.url")?;
+    println!("Sealed the secrets of {sealed} subscriptions; all others were.");
     Ok(())
 }
 

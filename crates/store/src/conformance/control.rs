@@ -9,9 +9,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use time::OffsetDateTime;
 use triggerline_types::{
-    Actor, ApiKeyId, Batching, Customer, CustomerId, DeliverySettings, Endpoint, EventType,
-    EventTypePattern, Mode, Revision, SchemaMode, Secret, SubscriptionId, SubscriptionState,
-    Throttle,
+    Actor, ApiKeyId, Batching, ClientCertificate, ClientCredentials, CredentialsIn, Customer,
+    CustomerId, DeliverySettings, Endpoint, EventType, EventTypePattern, Mode, Revision,
+    SchemaMode, Secret, SubscriptionId, SubscriptionState, Throttle,
 };
 
 use super::keys::new_key;
@@ -111,7 +111,7 @@ async fn a_customer_changes_as_far_as_it_was_asked(store: &dyn ControlStore) {
     assert_eq!(store.update_customer(CustomerId::new(), change, BY).await.unwrap(), None);
 }
 
-fn new_subscription(customer_id: CustomerId) -> NewSubscription {
+pub(super) fn new_subscription(customer_id: CustomerId) -> NewSubscription {
     let pattern = |text: &str| EventTypePattern::parse(text).unwrap();
     NewSubscription {
         customer_id,
@@ -128,6 +128,18 @@ fn new_subscription(customer_id: CustomerId) -> NewSubscription {
                 schedule: vec![Duration::from_secs(1), Duration::from_hours(24)],
                 throttle: Some(Throttle { rate: "600/1m".parse().unwrap(), burst: 7 }),
                 batch: Some(Batching { max_events: 2, ..Batching::DEFAULT }),
+                client_certificate: Some(ClientCertificate {
+                    chain: "chain".to_owned(),
+                    private_key: "key".to_owned(),
+                }),
+                oauth2: Some(ClientCredentials {
+                    token_url: "https://a.example/token".to_owned(),
+                    client_id: "ü:".to_owned(),
+                    client_secret: "\"".to_owned(),
+                    scope: Some("a b".to_owned()),
+                    audience: None,
+                    sent_in: CredentialsIn::Body,
+                }),
             },
             ..Endpoint::new("https://a.example/x?y=z", Secret::generate())
         },

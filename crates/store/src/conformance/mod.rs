@@ -11,6 +11,8 @@ mod events;
 mod keys;
 mod queue;
 mod replays;
+mod sealing;
 
 pub use control::control_store;
 pub use events::event_store;
+pub use sealing::sealing;

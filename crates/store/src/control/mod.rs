@@ -2,7 +2,7 @@
 //!
 //! The **trait** ([`ControlStore`]) is what services hold. What it is **asked** for and answers
 //! with stands in [`asked`], a change of a subscription in [`edit`]; how both backends write it into
-//! columns in [`fields`] and [`endpoint`]; what they call a change in the audit trail in [`trail`].
+//! columns in [`fields`] and [`endpoint`], what is secret of it sealed ([`seal`]); what they call a change in the audit trail in [`trail`].
 
 mod asked;
 mod edit;
@@ -10,6 +10,7 @@ pub(crate) mod endpoint;
 pub(crate) mod fields;
 pub(crate) mod queue;
 pub(crate) mod replays;
+pub(crate) mod seal;
 pub(crate) mod trail;
 
 use std::time::Duration;
@@ -234,8 +235,13 @@ pub trait ControlStore: ReplayStore + QueueStore {
     /// change is newer than `after`, in the order of their revisions.
     ///
     /// A row that this version can't read is logged and passed over: it takes one of the
-    /// `limit` places, and the answer's revision is past it.
+    /// `limit` places, and the answer's revision is past it. Not so a secret that can't be opened:
+    /// whoever has not been given the keys must not go on without the subscriptions.
     async fn changes_since(&self, after: Revision, limit: usize) -> Result<Changes, StoreError>;
+
+    /// Seals secrets that aren't sealed with the first key, and says of how many subscriptions. Can be
+    /// cut off and repeated. Nothing that anybody sees changes: no revision, no audit entry.
+    async fn reseal(&self) -> Result<u64, StoreError>;
 
     /// Up to `limit` of the customer's audit entries, newest first; only those older than
     /// `after`. Pages neither skip nor repeat what was there when the first was read.

@@ -8,6 +8,8 @@ use deadpool_postgres::{
 use tokio_postgres::{Config, NoTls};
 
 use super::PostgresControl;
+use crate::control::endpoint::Unreadable;
+use crate::control::seal::Locked;
 use crate::error::StoreError;
 
 /// For a connection to be made, to be handed out, and for all that one call asks.
@@ -29,6 +31,17 @@ pub(super) enum Fault {
         table: &'static str,
         what: String,
     },
+    /// A secret that can't be opened.
+    Locked(Locked),
+}
+
+impl From<Unreadable> for Fault {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Row(what) => Self::Row { table: "subscriptions", what },
+            Unreadable::Locked(locked) => Self::Locked(locked),
+        }
+    }
 }
 
 impl From<tokio_postgres::Error> for Fault {
@@ -42,6 +55,7 @@ impl std::fmt::Display for Fault {
         match self {
             Self::Sql(error) => error.fmt(f),
             Self::Row { table, what } => write!(f, "{table} holds {what}"),
+            Self::Locked(locked) => locked.fmt(f),
         }
     }
 }
@@ -59,6 +73,7 @@ impl Fault {
         const PASSING: [&str; 4] = ["08", "40", "53", "57"];
         match self {
             Self::Row { table, what } => StoreError::Unreadable { operation, table, what },
+            Self::Locked(locked) => StoreError::Locked { operation, source: locked },
             Self::Sql(error) => {
                 let final_word = error.code().is_some_and(|state| {
                     !PASSING.iter().any(|class| state.code().starts_with(class))

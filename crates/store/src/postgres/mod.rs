@@ -33,6 +33,7 @@ use triggerline_types::{
     Schema, SchemaMode, Subscription, SubscriptionId, truncate_to_millis,
 };
 
+use crate::control::seal::SecretKeys;
 use crate::control::{
     Access, AccessChanges, Changes, ControlStore, CustomerChange, Edited, KeyCreation, KeyRotation,
     NewCustomer, NewSubscription, SchemaPut, SubscriptionEdit,
@@ -49,6 +50,7 @@ const MIGRATION_LOCK: i64 = 0x74_6c69_6e65;
 
 pub struct PostgresControl {
     pool: Pool,
+    keys: SecretKeys,
     /// For the listener's own connection.
     config: Config,
     ticks: watch::Sender<u64>,
@@ -57,13 +59,14 @@ pub struct PostgresControl {
 }
 
 impl PostgresControl {
-    /// Reads the address. The server is first asked when something is wanted of it.
-    pub fn connect(url: &str) -> Result<Self, StoreError> {
+    /// Reads the address. The server is first asked when something is wanted of it. Secrets are
+    /// sealed and opened with `keys`.
+    pub fn connect(url: &str, keys: SecretKeys) -> Result<Self, StoreError> {
         let mut config = Config::from_str(url)
             .map_err(|error| StoreError::Address(format!("is not a PostgreSQL URL: {error}")))?;
         exchange::be_impatient(&mut config);
         let pool = exchange::pool(config.clone())?;
-        Ok(Self { pool, config, ticks: watch::Sender::new(0), listener: OnceLock::new() })
+        Ok(Self { pool, keys, config, ticks: watch::Sender::new(0), listener: OnceLock::new() })
     }
 }
 
@@ -274,6 +277,10 @@ impl ControlStore for PostgresControl {
 
     async fn changes_since(&self, after: Revision, limit: usize) -> Result<Changes, StoreError> {
         subscriptions::changes_since(self, after, limit).await
+    }
+
+    async fn reseal(&self) -> Result<u64, StoreError> {
+        subscriptions::reseal(self).await
     }
 
     async fn audit(

@@ -1,11 +1,14 @@
 //! Subscriptions, and the feed of their changes.
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use triggerline_types::{Actor, CustomerId, Revision, Subscription, SubscriptionId};
 
 use super::exchange::Fault;
 use super::{PostgresControl, audit, failing, next_revision, now};
-use crate::control::{Changes, Edited, NewSubscription, SubscriptionEdit, endpoint, fields, trail};
+use crate::control::endpoint::Columns;
+use crate::control::seal::SecretKeys;
+use crate::control::{Changes, Edited, NewSubscription, SubscriptionEdit, fields, trail};
 use crate::error::StoreError;
 
 const SUBSCRIPTION: &str = "SELECT id, customer_id, workflow_id, event_types, jsonpath, url, \
@@ -22,6 +25,7 @@ pub(super) async fn create(
         .change("create a subscription", async |transaction| {
             let revision = next_revision(transaction).await?;
             let made = new.into_subscription(revision, now());
+            let columns = Columns::of(made.id, &made.endpoint, &store.keys);
             let insert = "INSERT INTO subscriptions (id, customer_id, workflow_id, event_types, \
                  jsonpath, url, secret, state, reason, revision, created_at, updated_at, \
                  old_secrets, settings) \
@@ -36,14 +40,14 @@ pub(super) async fn create(
                         &fields::event_types_to_text(&made.event_types),
                         &made.jsonpath,
                         &made.endpoint.url,
-                        &made.endpoint.secret.to_bytes(),
+                        &columns.secret,
                         &made.state.as_str(),
                         &made.state.reason(),
                         &made.revision.0,
                         &made.created_at,
                         &made.updated_at,
-                        &endpoint::old_secrets_to_text(&made.endpoint.old_secrets),
-                        &endpoint::settings_to_text(&made.endpoint.settings),
+                        &columns.old_secrets,
+                        &columns.settings,
                     ],
                 )
                 .await?;
@@ -65,7 +69,7 @@ pub(super) async fn one(
             let query =
                 format!("{SUBSCRIPTION} WHERE id = $1 AND customer_id = $2 AND state <> 'deleted'");
             let row = client.query_opt(&query, &[id.as_uuid(), customer.as_uuid()]).await?;
-            row.as_ref().map(subscription).transpose()
+            row.as_ref().map(|row| subscription(row, &store.keys)).transpose()
         })
         .await
 }
@@ -78,7 +82,8 @@ pub(super) async fn all(
         .ask("list subscriptions", async |client| {
             let query =
                 format!("{SUBSCRIPTION} WHERE customer_id = $1 AND state <> 'deleted' ORDER BY id");
-            client.query(&query, &[customer.as_uuid()]).await?.iter().map(subscription).collect()
+            let rows = client.query(&query, &[customer.as_uuid()]).await?;
+            rows.iter().map(|row| subscription(row, &store.keys)).collect()
         })
         .await
 }
@@ -101,7 +106,7 @@ pub(super) async fn edit(
             let Some(row) = row else {
                 return Ok(Edited::Missing);
             };
-            let mut changed = subscription(&row)?;
+            let mut changed = subscription(&row, &store.keys)?;
             if expected.is_some_and(|expected| expected != changed.revision) {
                 return Ok(Edited::Stale);
             }
@@ -111,6 +116,7 @@ pub(super) async fn edit(
             };
             changed.revision = next_revision(transaction).await?;
             changed.updated_at = now;
+            let columns = Columns::of(id, &changed.endpoint, &store.keys);
             let update = "UPDATE subscriptions SET workflow_id = $2, event_types = $3, \
                  jsonpath = $4, url = $5, secret = $6, state = $7, reason = $8, revision = $9, \
                  updated_at = $10, old_secrets = $11, settings = $12 WHERE id = $1";
@@ -123,13 +129,13 @@ pub(super) async fn edit(
                         &fields::event_types_to_text(&changed.event_types),
                         &changed.jsonpath,
                         &changed.endpoint.url,
-                        &changed.endpoint.secret.to_bytes(),
+                        &columns.secret,
                         &changed.state.as_str(),
                         &changed.state.reason(),
                         &changed.revision.0,
                         &changed.updated_at,
-                        &endpoint::old_secrets_to_text(&changed.endpoint.old_secrets),
-                        &endpoint::settings_to_text(&changed.endpoint.settings),
+                        &columns.old_secrets,
+                        &columns.settings,
                     ],
                 )
                 .await?;
@@ -153,22 +159,65 @@ pub(super) async fn changes_since(
             let query = format!("{SUBSCRIPTION} WHERE revision > $1 ORDER BY revision LIMIT $2");
             let statement = client.prepare_cached(&query).await?;
             let rows = client.query(&statement, &[&after.0, &super::rows(limit)]).await?;
-            let rows = rows.iter().map(|row| (Revision(row.get(REVISION)), subscription(row)));
+            let read = |row: &Row| match subscription(row, &store.keys) {
+                Err(Fault::Locked(locked)) => Err(Fault::Locked(locked)),
+                read => Ok((Revision(row.get(REVISION)), read)),
+            };
+            let rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
             Ok(Changes::of(after, limit, rows))
         })
         .await
 }
 
-fn subscription(row: &Row) -> Result<Subscription, Fault> {
+/// Subscriptions that are looked at in one transaction.
+const RESEALED: usize = 100;
+
+pub(super) async fn reseal(store: &PostgresControl) -> Result<u64, StoreError> {
+    let (mut last, mut sealed) = (SubscriptionId::from_uuid(uuid::Uuid::nil()), 0);
+    loop {
+        let (seen, done) = store
+            .change("seal secrets anew", async |transaction| {
+                let query = format!("{SUBSCRIPTION} WHERE id > $1 ORDER BY id LIMIT $2 FOR UPDATE");
+                let limit = super::rows(RESEALED);
+                let rows = transaction.query(&query, &[last.as_uuid(), &limit]).await?;
+                let mut done = 0;
+                for row in rows.iter().filter(|row| !columns(row).are_current(&store.keys)) {
+                    let read = subscription(row, &store.keys)?;
+                    let columns = Columns::of(read.id, &read.endpoint, &store.keys);
+                    let update = "UPDATE subscriptions \
+                         SET secret = $2, old_secrets = $3, settings = $4 WHERE id = $1";
+                    let Columns { secret, old_secrets, settings } = columns;
+                    let values: [&(dyn ToSql + Sync); 4] =
+                        [read.id.as_uuid(), &secret, &old_secrets, &settings];
+                    transaction.execute(update, &values).await?;
+                    done += 1;
+                }
+                let seen = rows.last().map(|row| SubscriptionId::from_uuid(row.get(0)));
+                Ok((seen, done))
+            })
+            .await?;
+        sealed += done;
+        match seen {
+            Some(id) => last = id,
+            None => return Ok(sealed),
+        }
+    }
+}
+
+fn columns(row: &Row) -> Columns {
+    Columns { secret: row.get(6), old_secrets: row.get(12), settings: row.get(13) }
+}
+
+fn subscription(row: &Row, keys: &SecretKeys) -> Result<Subscription, Fault> {
     let unreadable = Fault::row("subscriptions");
+    let id = SubscriptionId::from_uuid(row.get(0));
     Ok(Subscription {
-        id: SubscriptionId::from_uuid(row.get(0)),
+        id,
         customer_id: CustomerId::from_uuid(row.get(1)),
         workflow_id: row.get(2),
         event_types: fields::event_types_from_text(row.get(3)).map_err(&unreadable)?,
         jsonpath: row.get(4),
-        endpoint: endpoint::endpoint(row.get(5), row.get(6), row.get(12), row.get(13))
-            .map_err(&unreadable)?,
+        endpoint: columns(row).read(id, row.get(5), keys)?,
         state: fields::state(row.get(7), row.get(8)).map_err(&unreadable)?,
         revision: Revision(row.get(REVISION)),
         created_at: row.get(10),

@@ -19,6 +19,8 @@ use libsql::{Builder, Connection, Database};
 use tokio::sync::Semaphore;
 
 use crate::StoreError;
+use crate::control::endpoint::Unreadable;
+use crate::control::seal::Locked;
 
 pub use control::SqliteControl;
 pub use events::SqliteEvents;
@@ -44,6 +46,17 @@ enum Fault {
         table: &'static str,
         what: String,
     },
+    /// A secret that can't be opened.
+    Locked(Locked),
+}
+
+impl From<Unreadable> for Fault {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Row(what) => Self::Row { table: "subscriptions", what },
+            Unreadable::Locked(locked) => Self::Locked(locked),
+        }
+    }
 }
 
 impl From<libsql::Error> for Fault {
@@ -57,6 +70,7 @@ impl std::fmt::Display for Fault {
         match self {
             Self::Sql(error) => error.fmt(f),
             Self::Row { table, what } => write!(f, "{table} holds {what}"),
+            Self::Locked(locked) => locked.fmt(f),
         }
     }
 }
@@ -73,6 +87,7 @@ impl Fault {
         const OURS: [i32; 4] = [18, 19, 20, 25];
         match self {
             Self::Row { table, what } => StoreError::Unreadable { operation, table, what },
+            Self::Locked(locked) => StoreError::Locked { operation, source: locked },
             Self::Sql(error @ libsql::Error::SqliteFailure(code, _))
                 if OURS.contains(&(code & 0xff)) =>
             {

@@ -18,13 +18,14 @@ use super::call::Call;
 use super::instant::to_timestamp;
 use crate::Shared;
 use crate::http::edits::{self, Condition, SecretRotationBody};
+use crate::http::identity::{self, CredentialsInBody};
 use crate::http::terms::SignatureBody;
 use crate::http::{subscriptions, terms};
 use crate::json::{self, Object};
 use crate::problem::Problem;
 
 /// What an update may name.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 13] = [
     "workflow_id",
     "event_types",
     "selector",
@@ -35,6 +36,8 @@ const PATHS: [&str; 11] = [
     "delivery.rate_limit",
     "delivery.batch",
     "delivery.ordering",
+    "delivery.client_certificate",
+    "delivery.oauth2",
     "mode",
 ];
 
@@ -196,6 +199,8 @@ fn document(message: CreateSubscriptionRequest) -> Value {
             "rate_limit": rate_limit_of(delivery.rate_limit.as_ref()),
             "batch": batch_of(delivery.batch.as_ref()),
             "ordering": ordering_of(delivery.ordering.as_ref()),
+            "client_certificate": certificate_of(delivery.client_certificate.as_ref()),
+            "oauth2": oauth2_of(delivery.oauth2.as_ref()),
             "signature": signature,
             "secret": given(delivery.secret),
         },
@@ -227,6 +232,30 @@ fn batch_of(batch: Option<&proto::Batch>) -> Value {
 
 fn ordering_of(ordering: Option<&proto::Ordering>) -> Value {
     json!(ordering.map(|proto::Ordering { per_key }| json!({"per_key": per_key})))
+}
+
+fn certificate_of(certificate: Option<&proto::ClientCertificate>) -> Value {
+    json!(certificate.map(|proto::ClientCertificate { certificate, private_key }| {
+        json!({"certificate": certificate, "private_key": private_key})
+    }))
+}
+
+fn oauth2_of(oauth2: Option<&proto::OAuth2>) -> Value {
+    json!(oauth2.map(|given| {
+        let credentials_in = match given.credentials_in() {
+            proto::CredentialsIn::Unspecified => Value::Null,
+            proto::CredentialsIn::Header => json!("header"),
+            proto::CredentialsIn::Body => json!("body"),
+        };
+        json!({
+            "token_url": given.token_url,
+            "client_id": given.client_id,
+            "client_secret": given.client_secret,
+            "scope": self::given(given.scope.clone()),
+            "audience": self::given(given.audience.clone()),
+            "credentials_in": credentials_in,
+        })
+    }))
 }
 
 fn signature_of(signature: proto::SignatureVersion) -> Option<SignatureBody> {
@@ -274,6 +303,8 @@ fn paths(message: &UpdateSubscriptionRequest) -> Result<Vec<&str>, Problem> {
         delivery.rate_limit.is_some(),
         delivery.batch.is_some(),
         delivery.ordering.is_some(),
+        delivery.client_certificate.is_some(),
+        delivery.oauth2.is_some(),
         message.mode() != proto::DeliveryMode::Unspecified,
     ];
     Ok(PATHS.into_iter().zip(there).filter_map(|(path, there)| there.then_some(path)).collect())
@@ -295,6 +326,8 @@ fn patch(message: &UpdateSubscriptionRequest, paths: &[&str], found: &Subscripti
             "delivery.rate_limit" => rate_limit_of(given.rate_limit.as_ref()),
             "delivery.batch" => batch_of(given.batch.as_ref()),
             "delivery.ordering" => ordering_of(given.ordering.as_ref()),
+            "delivery.client_certificate" => certificate_of(given.client_certificate.as_ref()),
+            "delivery.oauth2" => oauth2_of(given.oauth2.as_ref()),
             "mode" => mode_of(message.mode()),
             _ => {
                 let before = found.endpoint.settings.headers.keys();
@@ -342,6 +375,22 @@ fn shown(subscription: &Subscription) -> proto::Subscription {
             max_events: Some(batch.max_events),
             max_bytes: batch.max_bytes.try_into().ok(),
             max_wait_ms: batch.max_wait.as_millis().try_into().ok(),
+        }),
+        client_certificate: identity::certificate_view(settings).map(|shown| {
+            let certificate = shown.certificate;
+            proto::ClientCertificate { certificate, private_key: String::new() }
+        }),
+        oauth2: identity::oauth2_view(settings).map(|shown| proto::OAuth2 {
+            token_url: shown.token_url,
+            client_id: shown.client_id,
+            client_secret: String::new(),
+            scope: shown.scope.unwrap_or_default(),
+            audience: shown.audience.unwrap_or_default(),
+            credentials_in: match shown.credentials_in {
+                CredentialsInBody::Header => proto::CredentialsIn::Header,
+                CredentialsInBody::Body => proto::CredentialsIn::Body,
+            }
+            .into(),
         }),
         ordering: settings.ordering_key.clone().map(|per_key| proto::Ordering { per_key }),
         signature: match public_key {

@@ -17,6 +17,7 @@ use triggerline_types::{Revision, Scope, Secret, Subscription, SubscriptionId};
 use utoipa::ToSchema;
 
 use super::body::MERGE_PATCH;
+use super::identity::{self, CredentialsInBody};
 use super::subscriptions::{Described, SubscriptionView};
 use super::terms::{self, BatchBody, ModeBody, OrderingBody, RetryBody, SignatureBody};
 use super::{Id, accept_patch, read_json_as, read_json_or_nothing};
@@ -70,6 +71,35 @@ struct DeliveryPatchBody {
     rate_limit: Option<ThrottlePatchBody>,
     batch: Option<BatchBody>,
     ordering: Option<OrderingBody>,
+    client_certificate: Option<CertificatePatchBody>,
+    oauth2: Option<OAuth2PatchBody>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "see above")]
+struct CertificatePatchBody {
+    #[schema(max_length = 32_768, required = false, nullable = false)]
+    certificate: Option<String>,
+    #[schema(max_length = 32_768, required = false, nullable = false)]
+    private_key: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "see above")]
+struct OAuth2PatchBody {
+    #[schema(max_length = 4_096, required = false, nullable = false)]
+    token_url: Option<String>,
+    #[schema(min_length = 1, max_length = 4_096, required = false, nullable = false)]
+    client_id: Option<String>,
+    #[schema(max_length = 4_096, required = false, nullable = false)]
+    client_secret: Option<String>,
+    #[schema(max_length = 4_096)]
+    scope: Option<String>,
+    #[schema(max_length = 4_096)]
+    audience: Option<String>,
+    credentials_in: Option<CredentialsInBody>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -180,6 +210,8 @@ fn patched(
             "rate_limit": terms::throttle_of(settings),
             "batch": terms::batch_of(settings),
             "ordering": terms::ordering_of(settings),
+            "client_certificate": identity::certificate_of(settings),
+            "oauth2": identity::oauth2_of(settings),
         },
     });
     merge(&mut document, patch);
@@ -370,8 +402,8 @@ fn stale() -> Problem {
 #[cfg(test)]
 mod tests {
     use triggerline_types::{
-        Batching, CustomerId, DeliverySettings, Endpoint, EventTypePattern, Mode,
-        SubscriptionState, Throttle,
+        Batching, ClientCredentials, CustomerId, DeliverySettings, Endpoint, EventTypePattern,
+        Mode, SubscriptionState, Throttle,
     };
 
     use super::*;
@@ -388,6 +420,8 @@ mod tests {
             schedule: vec![Duration::from_secs(90)],
             throttle: Some(Throttle { rate: "10/1s".parse().unwrap(), burst: 5 }),
             batch: Some(Batching::DEFAULT),
+            client_certificate: None,
+            oauth2: None,
         };
         Subscription {
             id: SubscriptionId::new(),
@@ -431,12 +465,23 @@ mod tests {
         assert_eq!(after.settings.throttle.map(|throttle| throttle.burst), Some(1));
         let after = patch(&json!({"mode": null, "delivery": {"ordering": null}})).unwrap();
         assert_eq!((after.settings.mode, after.settings.ordering_key), (Mode::Webhook, None));
+        let oauth2 = json!({"token_url": "https://b.example/t", "client_id": "c",
+            "client_secret": "s", "scope": "a b", "credentials_in": "body"});
+        let before = patch(&json!({"delivery": {"oauth2": oauth2}})).unwrap();
+        let mut changed = subscription();
+        changed.endpoint.settings = before.settings.clone();
+        let change = json!({"delivery": {"oauth2": {"client_secret": "t", "scope": null}}});
+        let after = patched(&changed, &change, &Reach::default()).unwrap();
+        let (before, after) = (before.settings.oauth2.unwrap(), after.settings.oauth2.unwrap());
+        let client_secret = "t".to_owned();
+        assert_eq!(after, ClientCredentials { client_secret, scope: None, ..before });
         let after = patch(&json!({"mode": "pull", "delivery": {"url": null}})).unwrap();
         assert_eq!(after.url, "");
     }
 
     #[test]
     fn a_patch_is_refused_with_its_place() {
+        let oauth2 = |url: &str, client: &str| json!({"token_url": url, "client_id": client, "client_secret": "s"});
         let too_many: Map<_, _> = (0..21).map(|n| (format!("x-{n}"), json!("1"))).collect();
         for (body, pointer) in [
             (json!({"workflow_id": ""}), "/workflow_id"),
@@ -473,6 +518,29 @@ mod tests {
             (json!({"delivery": {"rate_limit": {"burst": 0}}}), "/delivery/rate_limit/burst"),
             (json!({"delivery": {"batch": {"max_events": 1_001}}}), "/delivery/batch/max_events"),
             (json!({"delivery": {"batch": {"max_bytes": 999}}}), "/delivery/batch/max_bytes"),
+            (json!({"delivery": {"oauth2": {"client_id": "c"}}}), "/delivery/oauth2"),
+            (
+                json!({"delivery": {"oauth2": oauth2("http://b.example/", "c")}}),
+                "/delivery/oauth2/token_url",
+            ),
+            (
+                json!({"delivery": {"oauth2": oauth2("https://10.0.0.1/", "c")}}),
+                "/delivery/oauth2/token_url",
+            ),
+            (
+                json!({"delivery": {"oauth2": oauth2("https://b.example/", "")}}),
+                "/delivery/oauth2/client_id",
+            ),
+            (
+                json!({"delivery": {"oauth2": oauth2("https://b.example/", "c"),
+                    "headers": {"Authorization": "Basic"}}}),
+                "/delivery/headers/authorization",
+            ),
+            (
+                json!({"delivery": {"client_certificate":
+                    {"certificate": "-----BEGIN", "private_key": "k"}}}),
+                "/delivery/client_certificate/certificate",
+            ),
             (
                 json!({"delivery": {"batch": {"max_wait_ms": 60_001}}}),
                 "/delivery/batch/max_wait_ms",

@@ -9,6 +9,7 @@ mod customers;
 mod dead_letters;
 pub(crate) mod edits;
 mod events;
+pub(crate) mod identity;
 mod inbox;
 mod keys;
 mod layer;

@@ -21,6 +21,7 @@ use triggerline_types::{
 use utoipa::ToSchema;
 
 use super::edits::answer;
+use super::identity::{self, CertificateBody, CertificateView, OAuth2Body, OAuth2View};
 use super::terms::{
     self, BatchBody, ModeBody, OrderingBody, RetryBody, SignatureBody, Terms, ThrottleBody,
 };
@@ -93,6 +94,12 @@ struct DeliveryBody {
     /// In which order they go; in any, if absent.
     #[schema(value_type = Option<OrderingBody>)]
     ordering: Option<Object<OrderingBody>>,
+    /// Shown to the endpoint, which may ask for one (mutual TLS).
+    #[schema(value_type = Option<CertificateBody>)]
+    client_certificate: Option<Object<CertificateBody>>,
+    /// Where the token comes from that the endpoint wants to see.
+    #[schema(value_type = Option<OAuth2Body>)]
+    oauth2: Option<Object<OAuth2Body>>,
 }
 
 /// Create a subscription
@@ -253,7 +260,7 @@ impl Described {
                 Problem::at(Kind::InvalidSelector, "/selector/jsonpath", error.to_string())
             })?;
         }
-        let settings = terms::judge(Terms {
+        let terms = Terms {
             mode: self.mode,
             ordering: delivery.ordering,
             headers: delivery.headers,
@@ -261,7 +268,10 @@ impl Described {
             retry: delivery.retry,
             rate_limit: delivery.rate_limit,
             batch: delivery.batch,
-        })?;
+            client_certificate: delivery.client_certificate,
+            oauth2: delivery.oauth2,
+        };
+        let settings = terms::judge(terms, reach)?;
         let url = url(delivery.url.as_deref(), settings.mode, reach)?;
         Ok(SubscriptionFields {
             workflow_id: self.workflow_id,
@@ -366,6 +376,12 @@ struct EndpointView {
     batch: Option<BatchBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ordering: Option<OrderingBody>,
+    /// Without its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_certificate: Option<CertificateView>,
+    /// Without the secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oauth2: Option<OAuth2View>,
     /// What verifies `v1a` signatures.
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<String>,
@@ -399,6 +415,8 @@ impl SubscriptionView {
                 rate_limit: terms::throttle_of(settings),
                 batch: terms::batch_of(settings),
                 ordering: terms::ordering_of(settings),
+                client_certificate: identity::certificate_view(settings),
+                oauth2: identity::oauth2_view(settings),
                 public_key: subscription.endpoint.secret.public_key().map(|key| key.to_string()),
                 old_secrets_until: old.map(|old| format_instant(old.until)).collect(),
             },

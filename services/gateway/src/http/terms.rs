@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 use serde::{Deserialize, Serialize};
+use triggerline_guard::Reach;
 use triggerline_matching::Selector;
 use triggerline_service::config::duration;
 use triggerline_types::{Batching, DeliverySettings, Mode, RateLimit, Secret, Throttle};
 use utoipa::ToSchema;
 
+use super::identity::{self, CertificateBody, OAuth2Body};
 use crate::json::Object;
 use crate::problem::{Kind, Problem};
 
@@ -139,19 +141,32 @@ pub(super) struct Terms {
     pub(super) retry: Option<Object<RetryBody>>,
     pub(super) rate_limit: Option<Object<ThrottleBody>>,
     pub(super) batch: Option<Object<BatchBody>>,
+    pub(super) client_certificate: Option<Object<CertificateBody>>,
+    pub(super) oauth2: Option<Object<OAuth2Body>>,
 }
 
-pub(super) fn judge(terms: Terms) -> Result<DeliverySettings, Problem> {
+pub(super) fn judge(terms: Terms, reach: &Reach) -> Result<DeliverySettings, Problem> {
     let retry = terms.retry.map(|Object(retry)| retry).unwrap_or_default();
+    let oauth2 = terms.oauth2.map(|Object(body)| identity::oauth2(body, reach)).transpose()?;
+    let headers = headers(terms.headers.unwrap_or_default())?;
+    if oauth2.is_some() && headers.contains_key(header::AUTHORIZATION.as_str()) {
+        let detail = "is set by oauth2; give the one or the other";
+        return Err(Problem::field("/delivery/headers/authorization", detail));
+    }
     Ok(DeliverySettings {
         mode: terms.mode.map(Mode::from).unwrap_or_default(),
         ordering_key: terms.ordering.map(|Object(body)| ordering(body)).transpose()?,
-        headers: headers(terms.headers.unwrap_or_default())?,
+        headers,
         timeout: terms.timeout_ms.map(timeout).transpose()?,
         max_attempts: retry.max_attempts.map(max_attempts).transpose()?,
         schedule: schedule(&retry.schedule.unwrap_or_default())?,
         throttle: terms.rate_limit.map(|Object(body)| throttle(&body)).transpose()?,
         batch: terms.batch.map(|Object(body)| batch(&body)).transpose()?,
+        client_certificate: terms
+            .client_certificate
+            .map(|Object(body)| identity::certificate(body))
+            .transpose()?,
+        oauth2,
     })
 }
 

@@ -225,7 +225,10 @@ mod tests {
             let folder = std::env::temp_dir().join(format!("schemas-{}", uuid::Uuid::now_v7()));
             std::fs::create_dir(&folder).unwrap();
             let url = format!("sqlite:{}", folder.join("control.db").display());
-            let control = triggerline_store::open_control(&url).await.unwrap();
+            let control =
+                triggerline_store::open_control(&url, triggerline_store::SecretKeys::default())
+                    .await
+                    .unwrap();
             control.migrate().await.unwrap();
             Self { schemas: Schemas::new(Arc::clone(&control)), control, folder }
         }

@@ -25,6 +25,7 @@ use triggerline_types::{
 };
 
 use super::{Fault, Lite};
+use crate::control::seal::SecretKeys;
 use crate::control::{
     Access, AccessChanges, Changes, ControlStore, CustomerChange, Edited, KeyCreation, KeyRotation,
     NewCustomer, NewSubscription, SchemaPut, SubscriptionEdit,
@@ -42,13 +43,15 @@ const MIGRATIONS: &[&str] = &[
 
 pub struct SqliteControl {
     lite: Lite,
+    keys: SecretKeys,
     ticks: watch::Sender<u64>,
 }
 
 impl SqliteControl {
-    /// Opens the file, making it and its folder if they are missing.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { lite: Lite::open(path).await?, ticks: watch::Sender::new(0) })
+    /// Opens the file, making it and its folder if they are missing. Secrets are sealed and opened
+    /// with `keys`.
+    pub async fn open(path: &Path, keys: SecretKeys) -> Result<Self, StoreError> {
+        Ok(Self { lite: Lite::open(path).await?, keys, ticks: watch::Sender::new(0) })
     }
 
     /// Does `work` in a transaction that writes, then wakes who follows.
@@ -272,6 +275,10 @@ impl ControlStore for SqliteControl {
 
     async fn changes_since(&self, after: Revision, limit: usize) -> Result<Changes, StoreError> {
         subscriptions::changes_since(self, after, limit).await
+    }
+
+    async fn reseal(&self) -> Result<u64, StoreError> {
+        subscriptions::reseal(self).await
     }
 
     async fn audit(

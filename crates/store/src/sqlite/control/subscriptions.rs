@@ -5,7 +5,9 @@ use triggerline_types::{Actor, CustomerId, Revision, Subscription, SubscriptionI
 
 use super::super::{Fault, column};
 use super::{SqliteControl, audit, blob, collect, failing, next_revision, now, rows};
-use crate::control::{Changes, Edited, NewSubscription, SubscriptionEdit, endpoint, fields, trail};
+use crate::control::endpoint::Columns;
+use crate::control::seal::SecretKeys;
+use crate::control::{Changes, Edited, NewSubscription, SubscriptionEdit, fields, trail};
 use crate::error::StoreError;
 
 const SUBSCRIPTION: &str = "SELECT id, customer_id, workflow_id, event_types, jsonpath, url, \
@@ -18,9 +20,11 @@ pub(super) async fn create(
     new: NewSubscription,
     by: Actor,
 ) -> Result<Subscription, StoreError> {
+    let keys = store.keys.clone();
     store
         .change("create a subscription", async move |connection: &Connection| {
             let made = new.into_subscription(next_revision(connection).await?, now());
+            let columns = Columns::of(made.id, &made.endpoint, &keys);
             let insert = "INSERT INTO subscriptions (id, customer_id, workflow_id, event_types, \
                  jsonpath, url, secret, state, reason, revision, created_at, updated_at, \
                  old_secrets, settings) \
@@ -32,14 +36,14 @@ pub(super) async fn create(
                 fields::event_types_to_text(&made.event_types),
                 made.jsonpath.clone(),
                 made.endpoint.url.clone(),
-                made.endpoint.secret.to_bytes(),
+                columns.secret,
                 made.state.as_str(),
                 made.state.reason(),
                 made.revision.0,
                 millis(made.created_at),
                 millis(made.updated_at),
-                endpoint::old_secrets_to_text(&made.endpoint.old_secrets),
-                endpoint::settings_to_text(&made.endpoint.settings)
+                columns.old_secrets,
+                columns.settings
             ];
             connection.execute(insert, values).await?;
             let (action, at) = (trail::SUBSCRIPTION_CREATED, made.created_at);
@@ -55,10 +59,11 @@ pub(super) async fn one(
     customer: CustomerId,
     id: SubscriptionId,
 ) -> Result<Option<Subscription>, StoreError> {
+    let keys = store.keys.clone();
     store
         .lite
         .read("read a subscription", async move |connection: &Connection| {
-            find(connection, customer, id).await
+            find(connection, customer, id, &keys).await
         })
         .await
 }
@@ -67,13 +72,14 @@ pub(super) async fn all(
     store: &SqliteControl,
     customer: CustomerId,
 ) -> Result<Vec<Subscription>, StoreError> {
+    let keys = store.keys.clone();
     store
         .lite
         .read("list subscriptions", async move |connection: &Connection| {
             let query =
                 format!("{SUBSCRIPTION} WHERE customer_id = ?1 AND state <> 'deleted' ORDER BY id");
             let found = connection.query(&query, params![blob(customer.as_uuid())]).await?;
-            collect(found, subscription).await
+            collect(found, |row| subscription(row, &keys)).await
         })
         .await
 }
@@ -86,9 +92,10 @@ pub(super) async fn edit(
     expected: Option<Revision>,
     by: Actor,
 ) -> Result<Edited, StoreError> {
+    let keys = store.keys.clone();
     store
         .change("change a subscription", async move |connection: &Connection| {
-            let Some(mut changed) = find(connection, customer, id).await? else {
+            let Some(mut changed) = find(connection, customer, id, &keys).await? else {
                 return Ok(Edited::Missing);
             };
             if expected.is_some_and(|expected| expected != changed.revision) {
@@ -100,6 +107,7 @@ pub(super) async fn edit(
             };
             changed.revision = next_revision(connection).await?;
             changed.updated_at = now;
+            let columns = Columns::of(id, &changed.endpoint, &keys);
             let update = "UPDATE subscriptions SET workflow_id = ?2, event_types = ?3, \
                  jsonpath = ?4, url = ?5, secret = ?6, state = ?7, reason = ?8, revision = ?9, \
                  updated_at = ?10, old_secrets = ?11, settings = ?12 WHERE id = ?1";
@@ -109,13 +117,13 @@ pub(super) async fn edit(
                 fields::event_types_to_text(&changed.event_types),
                 changed.jsonpath.clone(),
                 changed.endpoint.url.clone(),
-                changed.endpoint.secret.to_bytes(),
+                columns.secret,
                 changed.state.as_str(),
                 changed.state.reason(),
                 changed.revision.0,
                 millis(changed.updated_at),
-                endpoint::old_secrets_to_text(&changed.endpoint.old_secrets),
-                endpoint::settings_to_text(&changed.endpoint.settings)
+                columns.old_secrets,
+                columns.settings
             ];
             connection.execute(update, values).await?;
             if applied.begins_anew {
@@ -133,12 +141,16 @@ pub(super) async fn changes_since(
     after: Revision,
     limit: usize,
 ) -> Result<Changes, StoreError> {
+    let keys = store.keys.clone();
     store
         .lite
         .read("ask for changed subscriptions", async move |connection: &Connection| {
             let query = format!("{SUBSCRIPTION} WHERE revision > ?1 ORDER BY revision LIMIT ?2");
             let found = connection.query(&query, params![after.0, rows(limit)]).await?;
-            let read = |row: &Row| Ok((Revision(row.get(REVISION)?), subscription(row)));
+            let read = |row: &Row| match subscription(row, &keys) {
+                Err(Fault::Locked(locked)) => Err(Fault::Locked(locked)),
+                read => Ok((Revision(row.get(REVISION)?), read)),
+            };
             Ok(Changes::of(after, limit, collect(found, read).await?))
         })
         .await
@@ -148,28 +160,53 @@ async fn find(
     connection: &Connection,
     customer: CustomerId,
     id: SubscriptionId,
+    keys: &SecretKeys,
 ) -> Result<Option<Subscription>, Fault> {
     let query = format!("{SUBSCRIPTION} WHERE id = ?1 AND customer_id = ?2 AND state <> 'deleted'");
     let values = params![blob(id.as_uuid()), blob(customer.as_uuid())];
-    Ok(collect(connection.query(&query, values).await?, subscription).await?.pop())
+    let found = connection.query(&query, values).await?;
+    Ok(collect(found, |row| subscription(row, keys)).await?.pop())
 }
 
-fn subscription(row: &Row) -> Result<Subscription, Fault> {
+pub(super) async fn reseal(store: &SqliteControl) -> Result<u64, StoreError> {
+    let keys = store.keys.clone();
+    store
+        .change("seal secrets anew", async move |connection: &Connection| {
+            let read = |row: &Row| {
+                let current = columns(row)?.are_current(&keys);
+                (!current).then(|| subscription(row, &keys)).transpose()
+            };
+            let found = collect(connection.query(SUBSCRIPTION, ()).await?, read).await?;
+            let mut sealed = 0;
+            for read in found.into_iter().flatten() {
+                let Columns { secret, old_secrets, settings } =
+                    Columns::of(read.id, &read.endpoint, &keys);
+                let update = "UPDATE subscriptions \
+                     SET secret = ?2, old_secrets = ?3, settings = ?4 WHERE id = ?1";
+                let values = params![blob(read.id.as_uuid()), secret, old_secrets, settings];
+                connection.execute(update, values).await?;
+                sealed += 1;
+            }
+            Ok(sealed)
+        })
+        .await
+}
+
+fn columns(row: &Row) -> Result<Columns, Fault> {
+    Ok(Columns { secret: row.get(6)?, old_secrets: row.get(12)?, settings: row.get(13)? })
+}
+
+fn subscription(row: &Row, keys: &SecretKeys) -> Result<Subscription, Fault> {
     const TABLE: &str = "subscriptions";
     let unreadable = |what: String| Fault::row(TABLE, what);
+    let id = SubscriptionId::from_uuid(column::id(row, TABLE, 0)?);
     Ok(Subscription {
-        id: SubscriptionId::from_uuid(column::id(row, TABLE, 0)?),
+        id,
         customer_id: CustomerId::from_uuid(column::id(row, TABLE, 1)?),
         workflow_id: row.get(2)?,
         event_types: fields::event_types_from_text(&row.get::<String>(3)?).map_err(unreadable)?,
         jsonpath: row.get(4)?,
-        endpoint: endpoint::endpoint(
-            row.get(5)?,
-            row.get(6)?,
-            &row.get::<String>(12)?,
-            &row.get::<String>(13)?,
-        )
-        .map_err(unreadable)?,
+        endpoint: columns(row)?.read(id, row.get(5)?, keys)?,
         state: fields::state(&row.get::<String>(7)?, row.get(8)?).map_err(unreadable)?,
         revision: Revision(row.get(REVISION)?),
         created_at: column::instant(row, TABLE, 10)?,
