@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
 mod batches;
+mod connections;
 mod days;
 mod hostile;
+mod identity;
 mod isolation;
 mod members;
 mod order;

@@ -106,7 +106,7 @@ async fn nothing_is_sent_where_webhooks_may_not_go() -> anyhow::Result<()> {
 }
 
 /// A name server that leads to the addresses one after the other, and then to the last for good.
-async fn name_server(
+pub(crate) async fn name_server(
     addresses: &'static [[u8; 4]],
 ) -> anyhow::Result<(SocketAddr, Arc<AtomicUsize>)> {
     let socket = UdpSocket::bind("127.0.0.1:0").await?;

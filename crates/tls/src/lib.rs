@@ -1,6 +1,7 @@
 //! TLS to receivers: whom we believe ([`Trust`]), and who we say we are ([`Identity`]).
 //!
 //! The gateway judges the client certificates that customers give; the delivery service shows them.
+//! Both use the cryptography that the process has installed (ring, in `main`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
