@@ -8,9 +8,11 @@ use std::process::Stdio;
 use anyhow::Context as _;
 use http::StatusCode;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 use triggerline_testkit::{Client, Received, Receiver, Services, World, subscribe, wait_until};
+use triggerline_types::format_instant;
 
 use crate::{BINARY, LIMIT, arrived, matched, publish, wait_for};
 
@@ -197,6 +199,62 @@ async fn a_killed_replayers_replay_is_finished_by_another() -> anyhow::Result<()
         if counted["sent"] == 0 { Ok(()) } else { Err(counted.to_string()) }
     })
     .await?;
+    stage.end().await
+}
+
+/// What the inbox has not (nothing stores here) is taken from Kafka, by time, others' events left out.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn a_replay_from_the_topic_needs_no_inbox() -> anyhow::Result<()> {
+    const EVENTS: usize = 300;
+    let mut stage = Stage::start().await?;
+    stage.services.storage.signal("STOP")?;
+    let (client, receiver) = (&stage.client, &stage.receiver);
+    let others = Client::new(&stage.services.base, stage.world.customer("others").await?);
+    publish(client, "a.b", EVENTS).await?;
+    publish(&others, "a.b", EVENTS).await?;
+    // A time stamp has milliseconds, and the next event another one.
+    let between = OffsetDateTime::now_utc() + time::Duration::milliseconds(2);
+    wait_until("the next millisecond", LIMIT, || async {
+        if OffsetDateTime::now_utc() > between { Ok(()) } else { Err("soon".to_owned()) }
+    })
+    .await?;
+    publish(client, "a.b", EVENTS).await?;
+    let id = subscribe(client, receiver, "one", "a.b", Some("$[?@ < 200]"), Vec::new()).await?;
+    let between = format_instant(between);
+    let start = "2020-01-01T00:00:00Z";
+    for (source, from, to, examined, sent) in [
+        ("events", start, None, 0, 0),
+        ("topic", start, Some(&between), EVENTS, 200),
+        ("topic", &between, None, EVENTS, 200),
+        ("topic", start, None, 2 * EVENTS, 400),
+    ] {
+        let asked = json!({"subscription_id": id, "from": from, "to": to, "source": source,
+            "rate": 1_000, "dry_run": true});
+        let counted = stage.through(&stage.started("/v1/replays", &asked).await?).await?;
+        assert_eq!((&counted["source"], &counted["state"]), (&json!(source), &json!("completed")));
+        assert_eq!(counted["examined"], examined, "{asked}: {counted}");
+        assert_eq!(counted["sent"], sent, "{asked}: {counted}");
+    }
+    // Sent; the replayer is killed meanwhile. (The matcher may have been late enough to send some
+    // of them by itself.)
+    let asked = json!({"subscription_id": id, "from": between, "source": "topic", "rate": 50});
+    let replay = stage.started("/v1/replays", &asked).await?;
+    let marked = || receiver.received().into_iter().filter(|one| one.replay_id.is_some());
+    let ids = || marked().map(|one| one.event_id).collect::<HashSet<_>>().len();
+    let came = async |count: usize| {
+        let check = || async { if ids() >= count { Ok(()) } else { Err(format!("{}", ids())) } };
+        wait_until("replayed events", LIMIT, check).await
+    };
+    came(60).await?;
+    let killed = stage.world.start(&["replayer"])?;
+    std::mem::replace(&mut stage.services.replayer, killed).kill().await?;
+    assert_eq!(stage.through(&replay).await?["state"], "completed");
+    came(200).await?;
+    assert_eq!(ids(), 200);
+    assert!(marked().count() <= 250, "{} came", marked().count());
+    assert!(marked().all(|one| one.replay_id.as_deref() == Some(&replay)));
+    stage.services.storage.signal("CONT")?;
     stage.end().await
 }
 

@@ -356,7 +356,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// What a record in flight costs beside its payload: headers, task, bookkeeping.
 const OVERHEAD_BYTES: usize = 2_048;
 
-fn record(message: &BorrowedMessage<'_>) -> Record {
+pub(crate) fn record(message: &BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers
             .iter()

@@ -4,6 +4,7 @@
 //! - [`consume`] runs one service's [`Handler`] over its topics, many records at a time,
 //!   and commits an offset only when that record and all before it are done. Its cast:
 //!   a *poll thread*, a *lane* for each partition, and in each lane an [`InFlight`] window.
+//! - A [`Scan`] goes through a topic once, by time, for replays.
 //! - [`Topics`] knows what the topics are called and how each is set up.
 //!
 //! **The invariant**: an offset is stored only after the handler returned `Ok`, and a
@@ -18,6 +19,7 @@ mod lane;
 mod producer;
 mod progress;
 mod rebalance;
+mod scan;
 mod topics;
 mod turn;
 
@@ -26,5 +28,6 @@ pub use consumer::{Consumed, ConsumerConfig, Handler, HandlerError, Stop, Window
 pub use error::KafkaError;
 pub use in_flight::InFlight;
 pub use producer::{Placed, ProduceError, Producer, ROOM};
+pub use scan::{Place, Scan, Scanned};
 pub use topics::{Tier, Topic, TopicSettings, Topics, apply, check_topics};
 pub use turn::{GivenUp, Turn};

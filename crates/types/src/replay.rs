@@ -23,7 +23,8 @@ pub struct Replay {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
     pub source: Source,
-    /// Events: received, dead letters: given up, at this instant or later.
+    /// Events: received, those out of the topic: written there, dead letters: given up, at this instant
+    /// or later.
     pub from: Option<OffsetDateTime>,
     /// Before this instant.
     pub to: OffsetDateTime,
@@ -39,6 +40,9 @@ pub enum Source {
         /// How the event's delivery to the subscription stands; empty means: in any way.
         standing: Vec<Standing>,
     },
+    /// The same out of the topic `events`, by the time stamps that Kafka has: also those that the inbox
+    /// has not (any more).
+    Topic { subscription_id: SubscriptionId, standing: Vec<Standing> },
     /// Deliveries that were given up.
     DeadLetters { subscription_id: Option<SubscriptionId>, delivery_id: Option<DeliveryId> },
 }
@@ -47,14 +51,25 @@ impl Source {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Events { .. } => "events",
+            Self::Topic { .. } => "topic",
             Self::DeadLetters { .. } => "dead_letters",
         }
     }
 
     pub fn subscription_id(&self) -> Option<SubscriptionId> {
         match self {
-            Self::Events { subscription_id, .. } => Some(*subscription_id),
+            Self::Events { subscription_id, .. } | Self::Topic { subscription_id, .. } => {
+                Some(*subscription_id)
+            }
             Self::DeadLetters { subscription_id, .. } => *subscription_id,
+        }
+    }
+
+    /// How deliveries stand that are looked for; empty means: in any way.
+    pub fn standing(&self) -> &[Standing] {
+        match self {
+            Self::Events { standing, .. } | Self::Topic { standing, .. } => standing,
+            Self::DeadLetters { .. } => &[],
         }
     }
 }
@@ -121,7 +136,8 @@ impl ReplayState {
 /// How far a replay is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The instant and the id of what it looked at last.
+    /// The instant and the id of what it looked at last; out of a topic, its partition and offset in
+    /// the id's place.
     pub after: Option<(OffsetDateTime, Uuid)>,
     /// Events or dead letters looked at.
     pub examined: u64,

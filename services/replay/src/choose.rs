@@ -1,9 +1,9 @@
 //! What of that which is kept a replay sends. Pure.
 
 use triggerline_matching::Selector;
-use triggerline_store::{StoredDelivery, StoredEvent};
+use triggerline_store::StoredDelivery;
 use triggerline_types::{
-    EventStatus, EventType, EventTypePattern, Selection, Standing, Subscription, SubscriptionState,
+    Event, EventType, EventTypePattern, Selection, Standing, Subscription, SubscriptionState,
 };
 
 /// Whom a replay of events goes to.
@@ -26,9 +26,8 @@ impl Target {
     }
 
     /// Whether the event is one that the subscription would be owed if it arrived now.
-    pub(crate) fn wants(&self, stored: &StoredEvent) -> bool {
-        let event = &stored.event;
-        stored.status != EventStatus::Quarantined
+    pub(crate) fn wants(&self, event: &Event, is_held_back: bool) -> bool {
+        !is_held_back
             && self.subscription.covers(&event.event_type)
             && self.selector.as_ref().is_none_or(|selector| {
                 serde_json::from_slice(&event.payload)
@@ -71,7 +70,7 @@ pub(crate) fn takes_back(subscription: Option<&Subscription>) -> Result<&Subscri
 mod tests {
     use time::OffsetDateTime;
     use triggerline_types::{
-        CustomerId, DeliveryId, DeliveryState, Endpoint, Event, EventId, Revision, Secret, Source,
+        CustomerId, DeliveryId, DeliveryState, Endpoint, EventId, Revision, Secret, Source,
         SubscriptionId,
     };
 
@@ -93,9 +92,9 @@ mod tests {
         }
     }
 
-    fn stored(event_type: &str, payload: &'static str, status: EventStatus) -> StoredEvent {
+    fn event(event_type: &str, payload: &'static str) -> Event {
         let now = OffsetDateTime::UNIX_EPOCH;
-        let event = Event {
+        Event {
             id: EventId::new(),
             customer_id: CustomerId::new(),
             event_type: EventType::parse(event_type).unwrap(),
@@ -107,26 +106,23 @@ mod tests {
             traceparent: None,
             quarantined: None,
             payload: payload.into(),
-        };
-        StoredEvent { event, status, deliveries: 0, delivered: 0 }
+        }
     }
 
     #[test]
     fn an_event_is_wanted_as_if_it_arrived_now() {
-        let (done, held) = (EventStatus::Delivered, EventStatus::Quarantined);
-        for (jsonpath, event_type, payload, status, wanted) in [
-            (None, "order.created", "{}", done, true),
-            (None, "order.created", "{}", EventStatus::Unmatched, true),
-            (None, "order.created", "{}", held, false),
-            (None, "payment.made", "{}", done, false),
-            (None, "triggerline.endpoint.disabled", "{}", done, false),
-            (Some("$.a"), "order.created", r#"{"a":1}"#, done, true),
-            (Some("$.a"), "order.created", r#"{"b":1}"#, done, false),
-            (Some("$.a"), "order.created", "1e400", done, false),
+        for (jsonpath, event_type, payload, is_held_back, wanted) in [
+            (None, "order.created", "{}", false, true),
+            (None, "order.created", "{}", true, false),
+            (None, "payment.made", "{}", false, false),
+            (None, "triggerline.endpoint.disabled", "{}", false, false),
+            (Some("$.a"), "order.created", r#"{"a":1}"#, false, true),
+            (Some("$.a"), "order.created", r#"{"b":1}"#, false, false),
+            (Some("$.a"), "order.created", "1e400", false, false),
         ] {
             let target = Target::of(Some(subscription(SubscriptionState::Active, jsonpath)));
-            let stored = stored(event_type, payload, status);
-            assert_eq!(target.unwrap().wants(&stored), wanted, "{jsonpath:?} {event_type}");
+            let wants = target.unwrap().wants(&event(event_type, payload), is_held_back);
+            assert_eq!(wants, wanted, "{jsonpath:?} {event_type}");
         }
     }
 

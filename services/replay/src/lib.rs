@@ -46,7 +46,7 @@ impl App {
         let producer = Producer::new(kafka, "replay", config.produce_patience, ROOM)?;
         let topics = Topics::new(kafka);
         let worker = Worker {
-            reader: Reader { control: Arc::clone(&control), events },
+            reader: Reader { kafka: kafka.clone(), control: Arc::clone(&control), events },
             producer: producer.clone(),
             deliveries: topics.name(Topic::Deliveries),
             attempts: topics.name(Topic::Attempts),

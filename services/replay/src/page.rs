@@ -1,26 +1,32 @@
-//! A page of what a replay goes through, read from the stores.
+//! A page of what a replay goes through, read from the stores or from Kafka.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
+use triggerline_kafka::{KafkaConfig, KafkaError, Place, Scan, Topic, Topics};
 use triggerline_store::{
     ControlStore, DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Position,
-    StoreError, StoredEvent,
+    StoreError,
 };
 use triggerline_types::{
-    CustomerId, Delivery, DeliveryId, Event, EventId, Owed, Replay, Source, Standing, Subscription,
-    SubscriptionId,
+    CustomerId, Delivery, DeliveryId, Event, EventId, EventStatus, Owed, Replay, Selection, Source,
+    Standing, Subscription, SubscriptionId,
 };
+use triggerline_wire as wire;
 use uuid::Uuid;
 
 use crate::choose::{Target, only_type, selects, takes_back};
 
 /// Events that are read at once: each may be a megabyte.
 const READ_AT_ONCE: u32 = 50;
+/// How long a page is looked for in a topic, where others' events are between.
+const LOOK: Duration = Duration::from_millis(500);
 
 pub(crate) struct Reader {
+    pub(crate) kafka: KafkaConfig,
     pub(crate) control: Arc<dyn ControlStore>,
     pub(crate) events: Arc<dyn EventStore>,
 }
@@ -29,6 +35,8 @@ pub(crate) struct Reader {
 /// for, and maybe nothing.
 pub(crate) struct Page {
     pub(crate) entries: Vec<Looked>,
+    /// How far it goes, where that is further than its last entry.
+    pub(crate) until: Option<(OffsetDateTime, Uuid)>,
     pub(crate) is_last: bool,
 }
 
@@ -56,16 +64,27 @@ pub(crate) enum ReadError {
     Impossible(String),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("{}: {}", .0.operation, .0.source)]
+    Kafka(#[from] KafkaError),
 }
 
 impl Reader {
     /// What comes after `replay.progress`. A page takes about a second to send, at most, so that
     /// progress is kept, and word of a cancellation heard, about as often.
-    pub(crate) async fn next(&self, replay: &Replay) -> Result<Page, ReadError> {
+    /// `scan` is where the page before left a topic, and is left where this page ends; without one
+    /// it is opened anew.
+    pub(crate) async fn next(
+        &self,
+        replay: &Replay,
+        scan: &mut Option<Scan>,
+    ) -> Result<Page, ReadError> {
         let limit = replay.rate.clamp(1, READ_AT_ONCE) as usize;
         match &replay.selection.source {
             Source::Events { subscription_id, standing } => {
                 self.events(replay, *subscription_id, standing, limit).await
+            }
+            Source::Topic { subscription_id, standing } => {
+                self.topic(replay, *subscription_id, standing, limit, scan).await
             }
             Source::DeadLetters { subscription_id, delivery_id } => {
                 self.dead_letters(replay, *subscription_id, *delivery_id, limit).await
@@ -100,27 +119,80 @@ impl Reader {
         let mut entries = Vec::with_capacity(found.len());
         for stored in found {
             let at = (stored.event.received_at, *stored.event.id.as_uuid());
-            let is_due = selects(selection, &stored.event.event_type)
-                && target.wants(&stored)
-                && self.stands(customer, &stored, &target, standing).await?;
-            let send = is_due.then(|| Send::of(replay, &target.subscription, stored.event, None));
+            let is_held_back = stored.status == EventStatus::Quarantined;
+            let send = self.due(replay, &target, standing, stored.event, is_held_back).await?;
             entries.push(Looked { at, send });
         }
-        Ok(Page { entries, is_last })
+        Ok(Page { entries, until: None, is_last })
+    }
+
+    /// A page out of the topic, or what is found of it in a short while: all customers' events are
+    /// looked at.
+    async fn topic(
+        &self,
+        replay: &Replay,
+        subscription_id: SubscriptionId,
+        standing: &[Standing],
+        limit: usize,
+        scan: &mut Option<Scan>,
+    ) -> Result<Page, ReadError> {
+        let (customer, Selection { from, to, .. }) = (replay.customer_id, &replay.selection);
+        let target = Target::of(self.control.subscription(customer, subscription_id).await?);
+        let target = target.map_err(ReadError::Impossible)?;
+        let mut until = replay.progress.after;
+        let mut open = if let Some(open) = scan.take() {
+            open
+        } else {
+            let topic = Topics::new(&self.kafka).name(Topic::Events);
+            Scan::open(&self.kafka, topic, *from, *to, until.map(|(_, id)| place(id))).await?
+        };
+        let (mut entries, mut is_last) = (Vec::new(), false);
+        let end = Instant::now() + LOOK;
+        while entries.len() < limit && Instant::now() < end {
+            let Some(found) = open.next().await? else {
+                is_last = true;
+                break;
+            };
+            let at = (found.at, id_of(found.place));
+            until = Some(at);
+            // What can't be read was found so by the matcher, and is among the dead letters of events.
+            let event = wire::event::decode(&found.record).ok();
+            let Some(event) = event.filter(|event| event.customer_id == customer) else { continue };
+            let is_held_back = event.quarantined.is_some();
+            let send = self.due(replay, &target, standing, event, is_held_back).await?;
+            entries.push(Looked { at, send });
+        }
+        *scan = Some(open);
+        Ok(Page { entries, until, is_last })
+    }
+
+    /// What to send for an event, if it is to be sent.
+    async fn due(
+        &self,
+        replay: &Replay,
+        target: &Target,
+        standing: &[Standing],
+        event: Event,
+        is_held_back: bool,
+    ) -> Result<Option<Send>, StoreError> {
+        let is_due = selects(&replay.selection, &event.event_type)
+            && target.wants(&event, is_held_back)
+            && self.stands(replay.customer_id, event.id, target, standing).await?;
+        Ok(is_due.then(|| Send::of(replay, &target.subscription, event, None)))
     }
 
     /// Whether the event's delivery stands as was asked for.
     async fn stands(
         &self,
         customer: CustomerId,
-        stored: &StoredEvent,
+        event: EventId,
         target: &Target,
         asked: &[Standing],
     ) -> Result<bool, StoreError> {
         if asked.is_empty() {
             return Ok(true);
         }
-        let deliveries = self.events.deliveries(customer, stored.event.id).await?;
+        let deliveries = self.events.deliveries(customer, event).await?;
         Ok(asked.contains(&target.standing(&deliveries)))
     }
 
@@ -162,7 +234,7 @@ impl Reader {
             };
             entries.push(Looked { at, send });
         }
-        Ok(Page { entries, is_last })
+        Ok(Page { entries, until: None, is_last })
     }
 
     /// What to send for a dead letter, or why nothing can be.
@@ -185,6 +257,16 @@ impl Reader {
         let follows = Some(letter.at);
         Ok(Ok(event.map(|stored| Send::of(replay, subscription, stored.event, follows))))
     }
+}
+
+/// A place in a topic as progress is kept.
+fn id_of(Place { partition, offset }: Place) -> Uuid {
+    Uuid::from_u64_pair(u64::from(partition.unsigned_abs()), offset.cast_unsigned())
+}
+
+fn place(id: Uuid) -> Place {
+    let (partition, offset) = id.as_u64_pair();
+    Place { partition: i32::try_from(partition).unwrap_or(i32::MAX), offset: offset.cast_signed() }
 }
 
 impl Send {
@@ -212,6 +294,19 @@ impl Send {
                 not_before: None,
                 replay_id: Some(replay.id),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_kept_as_an_id() {
+        for (partition, offset) in [(0, 0), (5, 7), (i32::MAX, i64::MAX)] {
+            let at = Place { partition, offset };
+            assert_eq!(place(id_of(at)), at);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::try_join_all;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
-use triggerline_kafka::{ProduceError, Producer};
+use triggerline_kafka::{ProduceError, Producer, Scan};
 use triggerline_types::{Attempt, Matched, Progress, Replay, ReplayState, truncate_to_millis};
 use triggerline_wire as wire;
 use uuid::Uuid;
@@ -40,8 +40,10 @@ impl Worker {
     pub(crate) async fn run(&self, mut replay: Replay, stop: &CancellationToken) {
         let mut pace = Pace::new(replay.rate, Instant::now());
         tracing::info!(id = %replay.id, after = replay.progress.examined, "replaying");
+        let mut scan = None;
         loop {
-            let (progress, state) = match self.page(&replay, &mut pace, stop).await {
+            let done = self.page(&replay, &mut pace, &mut scan, stop).await;
+            let (progress, state) = match done {
                 Ok((progress, true)) => (progress, ReplayState::Completed),
                 Ok((progress, false)) => (progress, ReplayState::Running),
                 Err(Fault::Read(ReadError::Impossible(reason))) => {
@@ -50,6 +52,7 @@ impl Worker {
                 // What was sent of the page is sent once more: at least once.
                 Err(error) => {
                     tracing::warn!(id = %replay.id, %error, "a replay is held up");
+                    scan = None;
                     stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
                     (replay.progress, ReplayState::Running)
                 }
@@ -96,9 +99,10 @@ impl Worker {
         &self,
         replay: &Replay,
         pace: &mut Pace,
+        scan: &mut Option<Scan>,
         stop: &CancellationToken,
     ) -> Result<(Progress, bool), Fault> {
-        let Page { entries, is_last } = self.reader.next(replay).await?;
+        let Page { entries, until, is_last } = self.reader.next(replay, scan).await?;
         let mut progress = replay.progress;
         let (mut sent, mut under_way) = (Vec::new(), Vec::new());
         let mut whole = true;
@@ -121,6 +125,9 @@ impl Worker {
             }
             progress.examined += 1;
             progress.after = Some(at);
+        }
+        if whole {
+            progress.after = until.or(progress.after);
         }
         try_join_all(under_way).await?;
         self.tell(&sent).await?;

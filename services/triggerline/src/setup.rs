@@ -25,7 +25,7 @@ pub(crate) async fn seal(config: &Config) -> anyhow::Result<()> {
         return Err(ConfigError::key("control.secret_keys", why).into());
     }
     let sealed = control(config).await?.reseal().await.context("control.url")?;
-    println!("Sealed the secrets of {sealed} subscriptions; all others were.");
+    println!("Sealed the secrets of {sealed} subscriptions; all others were sealed already.");
     Ok(())
 }
 

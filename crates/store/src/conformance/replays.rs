@@ -43,6 +43,7 @@ async fn a_replay_is_kept_as_it_was_asked_for(store: &dyn ControlStore) {
     for (source, event_types) in [
         (Source::Events { subscription_id, standing }, vec![pattern("a.*"), pattern("b")]),
         (Source::Events { subscription_id, standing: Vec::new() }, Vec::new()),
+        (Source::Topic { subscription_id, standing: vec![Standing::Missing] }, Vec::new()),
         (Source::DeadLetters { subscription_id: None, delivery_id }, Vec::new()),
     ] {
         let selection = Selection { source, from: Some(at(0)), to: at(60), event_types };

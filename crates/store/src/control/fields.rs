@@ -41,18 +41,13 @@ pub(crate) fn state(name: &str, reason: Option<String>) -> Result<SubscriptionSt
 /// The only one that a replay is for.
 pub(crate) fn replayed_delivery(source: &Source) -> Option<DeliveryId> {
     match source {
-        Source::Events { .. } => None,
+        Source::Events { .. } | Source::Topic { .. } => None,
         Source::DeadLetters { delivery_id, .. } => *delivery_id,
     }
 }
 
 pub(crate) fn standing_to_text(source: &Source) -> String {
-    match source {
-        Source::Events { standing, .. } => {
-            standing.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(" ")
-        }
-        Source::DeadLetters { .. } => String::new(),
-    }
+    source.standing().iter().map(|one| one.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn source(
@@ -63,11 +58,14 @@ pub(crate) fn source(
 ) -> Result<Source, String> {
     let subscription_id = subscription.map(SubscriptionId::from_uuid);
     match (name, subscription_id) {
-        ("events", Some(subscription_id)) => {
+        ("events" | "topic", Some(subscription_id)) => {
             let parse =
                 |text| Standing::parse(text).ok_or_else(|| format!("the standing {text:?}"));
             let standing = standing.split_whitespace().map(parse).collect::<Result<_, _>>()?;
-            Ok(Source::Events { subscription_id, standing })
+            Ok(match name {
+                "topic" => Source::Topic { subscription_id, standing },
+                _ => Source::Events { subscription_id, standing },
+            })
         }
         ("dead_letters", subscription_id) => {
             let delivery_id = delivery.map(DeliveryId::from_uuid);

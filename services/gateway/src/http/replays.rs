@@ -51,12 +51,26 @@ struct NewReplayBody {
     #[schema(value_type = Vec<StandingName>)]
     #[serde(default)]
     status: Vec<String>,
+    /// Where events are taken from; `events` if absent.
+    #[serde(default)]
+    source: SourceBody,
     /// Deliveries a second, at most; 100 if absent.
     #[schema(minimum = 1, maximum = 10_000)]
     rate: Option<u32>,
     /// Only count: `sent` is how many would be.
     #[serde(default)]
     dry_run: bool,
+}
+
+/// `events`: from the inbox, by when they were accepted. `topic`: from Kafka's topic of events, by the
+/// time stamps there, for as long as Kafka keeps them (14 days, say): also what the inbox has not. That
+/// reads all customers' events in the span, so it takes longer.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum SourceBody {
+    #[default]
+    Events,
+    Topic,
 }
 
 /// How a delivery stands.
@@ -76,7 +90,7 @@ enum StandingName {
 pub(super) struct ReplayView {
     #[schema(value_type = String, format = Uuid)]
     id: ReplayId,
-    /// `events` or `dead_letters`.
+    /// `events`, `topic` or `dead_letters`.
     source: &'static str,
     #[schema(value_type = Option<String>, format = Uuid)]
     subscription_id: Option<SubscriptionId>,
@@ -106,10 +120,7 @@ pub(super) struct ReplayView {
 impl ReplayView {
     fn of(replay: Replay) -> Self {
         let Replay { id, selection, rate, dry_run, state, progress, .. } = replay;
-        let status = match &selection.source {
-            Source::Events { standing, .. } => standing.iter().map(|one| one.as_str()).collect(),
-            Source::DeadLetters { .. } => Vec::new(),
-        };
+        let status = selection.source.standing().iter().map(|one| one.as_str()).collect();
         Self {
             id,
             source: selection.source.as_str(),
@@ -229,7 +240,11 @@ fn asked(
         })
     });
     let subscription_id = SubscriptionId::from_uuid(body.subscription_id);
-    let source = Source::Events { subscription_id, standing: standing.collect::<Result<_, _>>()? };
+    let standing = standing.collect::<Result<_, _>>()?;
+    let source = match body.source {
+        SourceBody::Events => Source::Events { subscription_id, standing },
+        SourceBody::Topic => Source::Topic { subscription_id, standing },
+    };
     let span = Span::read(Some(&body.from), body.to.as_deref())?;
     let event_types = event_types(body.event_types)?;
     let new = judge(customer, source, span, event_types, body.rate, body.dry_run)?;
@@ -318,6 +333,9 @@ mod tests {
         assert_eq!(new.selection.source, Source::Events { subscription_id, standing });
         assert_eq!((new.rate, new.dry_run), (RATE, true));
         assert_eq!(new.selection.event_types.len(), 1);
+        let new = read(r#","from":"2026-11-23T00:00:00Z","source":"topic""#).unwrap();
+        let standing = Vec::new();
+        assert_eq!(new.selection.source, Source::Topic { subscription_id, standing });
     }
 
     #[test]

@@ -172,6 +172,10 @@ pub(crate) struct Replay {
     /// delivered, dead_lettered or cancelled.
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     pub(crate) status: Vec<String>,
+    /// Takes events from Kafka's topic, by the time stamps there, rather than from the inbox: also
+    /// those that the inbox has not (any more). Reads all customers' events, so it takes longer.
+    #[arg(long)]
+    pub(crate) from_topic: bool,
     #[command(flatten)]
     pub(crate) run: Run,
     #[command(flatten)]

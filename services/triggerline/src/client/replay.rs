@@ -22,6 +22,9 @@ pub(crate) async fn replay(asked: Replay) -> anyhow::Result<()> {
     body.extend(asked.to.map(|to| ("to".into(), json!(format_instant(to)))));
     body.insert("event_types".into(), json!(asked.event_types));
     body.insert("status".into(), json!(asked.status));
+    if asked.from_topic {
+        body.insert("source".into(), json!("topic"));
+    }
     run(&api, asked.gateway.output, "/v1/replays", body, &asked.run).await
 }
 
