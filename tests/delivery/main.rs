@@ -1,12 +1,14 @@
 //! Delivery as receivers see it, on real Kafka and PostgreSQL.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
+mod answers;
 mod batches;
 mod connections;
 mod days;
 mod hostile;
 mod identity;
 mod isolation;
+mod killed;
 mod members;
 mod order;
 mod poison;

@@ -44,6 +44,8 @@ struct State {
     last: Option<Before>,
     paused: bool,
     closed: bool,
+    /// The newest record that was read.
+    newest: Option<i64>,
     /// Up to here everything is finished.
     passed: Option<i64>,
     /// Something was finished that isn't committed.
@@ -83,6 +85,7 @@ impl Lane {
         if state.closed || !state.window.begin(offset, bytes) {
             return None;
         }
+        state.newest = Some(offset);
         if self.before.contains(offset) {
             state.finish(offset);
             return None;
@@ -116,7 +119,8 @@ impl Lane {
         self.no_longer_running(&mut self.lock());
     }
 
-    /// The offset to be committed and its metadata, if there is something new.
+    /// The offset to be committed and its metadata, if there is something new. What was finished before
+    /// us and hasn't been read yet is said again: this commit takes the place of the one that said it.
     pub(crate) fn progress(&self) -> Option<(i64, String)> {
         let mut state = self.lock();
         if !state.changed {
@@ -124,7 +128,9 @@ impl Lane {
         }
         state.changed = false;
         let head = state.window.head().or_else(|| state.passed.map(|passed| passed + 1))?;
-        Some((head, state.window.finished().encode(head)))
+        let mut finished = state.window.finished();
+        finished.extend(&self.before, state.newest.unwrap_or(head));
+        Some((head, finished.encode(head)))
     }
 
     /// What [`Self::progress`] said was not committed.
@@ -275,6 +281,30 @@ mod tests {
             next.finish(offset);
         }
         assert_eq!(next.progress(), Some((20, String::new())));
+    }
+
+    #[test]
+    fn what_was_finished_before_us_is_not_forgotten_where_we_have_not_read_it() {
+        let limit = Window { records: 100, bytes: 1_000_000 };
+        let lane = |before| Lane::new("events".into(), 0, limit, before, Weak::new());
+        let first = lane(Finished::default());
+        for offset in 10..20 {
+            first.begin(offset, 1);
+        }
+        for offset in [12, 13, 17, 18] {
+            first.finish(offset);
+        }
+        let (head, metadata) = first.progress().unwrap();
+        // It is killed when it has read three records and finished one of them.
+        let second = lane(Finished::decode(head, &metadata));
+        assert!([10, 11].map(|offset| second.begin(offset, 1).is_some()).iter().all(|new| *new));
+        assert!(second.begin(12, 1).is_none());
+        second.finish(10);
+        let (head, metadata) = second.progress().unwrap();
+        assert_eq!(head, 11);
+        let third = lane(Finished::decode(head, &metadata));
+        let begun: Vec<_> = (head..20).filter(|offset| third.begin(*offset, 1).is_some()).collect();
+        assert_eq!(begun, [11, 14, 15, 16, 19]);
     }
 
     #[test]

@@ -31,6 +31,18 @@ impl Finished {
         }
     }
 
+    /// Adds what others have finished after `offset`, behind which nothing is known here.
+    pub(crate) fn extend(&mut self, others: &Self, offset: i64) {
+        for range in &others.0 {
+            let rest = range.start.max(offset + 1)..range.end;
+            match self.0.last_mut() {
+                _ if rest.is_empty() => {}
+                Some(last) if last.end == rest.start => last.end = rest.end,
+                _ => self.0.push(rest),
+            }
+        }
+    }
+
     pub(crate) fn contains(&self, offset: i64) -> bool {
         let after = self.0.partition_point(|range| range.start <= offset);
         after > 0 && self.0[after - 1].contains(&offset)
@@ -137,6 +149,29 @@ mod tests {
         assert!(metadata.len() <= 4_096, "{}", metadata.len());
         let read = Finished::decode(0, &metadata);
         assert!(read.0.len() > 700 && finished.0.starts_with(&read.0), "{}", read.0.len());
+    }
+
+    #[test]
+    fn what_others_have_finished_is_added_behind() {
+        let set = |offsets: &[i64]| {
+            let mut finished = Finished::default();
+            for offset in offsets {
+                finished.push(*offset, offsets.contains(&(offset - 1)));
+            }
+            finished
+        };
+        let others = set(&[2, 3, 6, 7, 8, 12]);
+        for (offset, ours, all) in [
+            (0, vec![], vec![2, 3, 6, 7, 8, 12]),
+            (2, vec![2], vec![2, 3, 6, 7, 8, 12]),
+            (7, vec![2, 3], vec![2, 3, 8, 12]),
+            (8, vec![6, 7, 8], vec![6, 7, 8, 12]),
+            (20, vec![6, 15], vec![6, 15]),
+        ] {
+            let mut ours = set(&ours);
+            ours.extend(&others, offset);
+            assert_eq!(ours, set(&all), "{offset}");
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! TLS to receivers: whom we believe ([`Trust`]), and who we say we are ([`Identity`]).
 //!
 //! The gateway judges the client certificates that customers give; the delivery service shows them.
-//! Both use the cryptography that the process has installed (ring, in `main`).
+//! The cryptography is ring's, said outright: with a second provider linked (a dependency of the
+//! embedded broker brings one), rustls would otherwise panic wherever no `main` has chosen for it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
 /// Certificates in one chain, at most.
 const CHAIN: usize = 10;
@@ -49,13 +51,19 @@ impl Trust {
 
     /// How a client goes about TLS. The application protocols are the caller's to add.
     pub fn client(&self, identity: Option<&Identity>) -> ClientConfig {
-        let anonymous = || ClientConfig::builder().with_root_certificates(Arc::clone(&self.0));
+        let anonymous = || builder().with_root_certificates(Arc::clone(&self.0));
         let named = identity.and_then(|Identity { chain, key }| {
             // It was tried when it was read.
             anonymous().with_client_auth_cert(chain.clone(), key.clone_key()).ok()
         });
         named.unwrap_or_else(|| anonymous().with_no_client_auth())
     }
+}
+
+fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has what TLS 1.2 and 1.3 need")
 }
 
 /// A client certificate and its private key, which fit together.
@@ -107,9 +115,8 @@ impl Identity {
         }
         let key =
             PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| InvalidIdentity::Key)?;
-        rustls::crypto::ring::sign::any_supported_type(&key)
-            .map_err(|_| InvalidIdentity::UnusableKey)?;
-        let tried = ClientConfig::builder()
+        ring::sign::any_supported_type(&key).map_err(|_| InvalidIdentity::UnusableKey)?;
+        let tried = builder()
             .with_root_certificates(RootCertStore::empty())
             .with_client_auth_cert(chain.clone(), key.clone_key());
         match tried {

@@ -61,8 +61,10 @@ impl Deliverer {
             _ => None,
         };
         let waiting = Waiting { not_before: delivery.not_before, tier };
+        let begun = self.clock.instant();
         loop {
-            match next(waiting, now()) {
+            let waited = self.clock.instant().saturating_duration_since(begun);
+            match next(waiting, waited, now()) {
                 Step::Go => return Ok(true),
                 Step::Wait(time) => tokio::select! {
                     () = self.clock.sleep(time) => {}

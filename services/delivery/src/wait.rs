@@ -3,6 +3,9 @@
 //! `tl_not_before` is the truth; a tier is only how the time is passed. A record waits in its
 //! tier for the tier's delay at most, so that those behind it are not held up by one that
 //! waits longer, and then goes on to the tier that fits what is left.
+//!
+//! A clock that was set back must not make anyone wait for it to catch up: it is never earlier than
+//! when the record was put where it is, plus the time that we have seen pass since we have it.
 
 use std::time::Duration;
 
@@ -30,7 +33,9 @@ pub(crate) struct Waiting {
 /// A wait this short is passed where the record is, whatever the tier.
 const SHORT: Duration = Duration::from_secs(5);
 
-pub(crate) fn next(waiting: Waiting, now: OffsetDateTime) -> Step {
+/// `waited`: for how long the record has been waiting here.
+pub(crate) fn next(waiting: Waiting, waited: Duration, now: OffsetDateTime) -> Step {
+    let now = waiting.tier.map_or(now, |(_, since)| now.max(since + waited));
     let Some(left) = waiting.not_before.and_then(|at| until(at, now)) else {
         return Step::Go;
     };
@@ -132,7 +137,26 @@ mod tests {
                 not_before: due.map(|due| NOW + seconds(due)),
                 tier: tier.map(|(tier, ago)| (tier, NOW - seconds(ago))),
             };
-            assert_eq!(next(waiting, NOW), step, "{due:?} {tier:?}");
+            assert_eq!(next(waiting, Duration::ZERO, NOW), step, "{due:?} {tier:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_clock_that_was_set_back() {
+        // Put there an hour from now, due five seconds later; (waited, the clock has gone on) → step
+        let since = NOW + seconds(3_600);
+        let tier = Some((Tier::Seconds5, since));
+        let waiting = Waiting { not_before: Some(since + seconds(5)), tier };
+        for (waited, gone_on, step) in [
+            (0, 0, Step::Wait(Duration::from_secs(5))),
+            (3, 3, Step::Wait(Duration::from_secs(2))),
+            (5, 5, Step::Go),
+            // Set right again meanwhile.
+            (3, 3_604, Step::Wait(Duration::from_secs(1))),
+            (3, 7_200, Step::Go),
+        ] {
+            let waited = Duration::from_secs(waited);
+            assert_eq!(next(waiting, waited, NOW + seconds(gone_on)), step, "{waited:?}");
         }
     }
 }
