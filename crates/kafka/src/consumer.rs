@@ -2,18 +2,14 @@
 //!
 //! A **poll thread** of its own asks librdkafka for records and never works on one, so
 //! the group keeps its membership however slow the work is. Each record enters its
-//! partition's [`Lane`] and gets a task of its own, which calls the [`Handler`] until it
+//! partition's [`Lane`] and gets a task of its own ([`Work`]), which calls the [`Handler`] until it
 //! has done what the record asks for. A record that no handler can read goes to
 //! `events.dlq`. On shutdown, lanes drain before the consumer leaves its group.
 
-use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::FutureExt as _;
-use rand::RngExt as _;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError as Rdkafka;
@@ -22,12 +18,13 @@ use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use triggerline_wire::{Record, dead_record};
+use triggerline_wire::Record;
 
 use crate::in_flight::InFlight;
 use crate::lane::Lane;
 use crate::rebalance::{self, Group};
 use crate::turn::{GivenUp, Turn};
+use crate::work::Work;
 use crate::{KafkaConfig, KafkaError, ProduceError, Producer, Topic, Topics};
 
 /// Does what a record asks for.
@@ -111,7 +108,7 @@ impl From<triggerline_wire::DecodeError> for HandlerError {
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     asked: CancellationToken,
-    abandoned: CancellationToken,
+    pub(crate) abandoned: CancellationToken,
 }
 
 impl Stop {
@@ -246,14 +243,15 @@ impl<H: Handler> Poller<H> {
             if self.dead_letters.has_failed() {
                 return Err(KafkaError::new("produce to Kafka", "the producer can't go on"));
             }
-            if committed.elapsed() > COMMIT_EVERY {
+            let group = self.client.context();
+            if is_commit_due(committed.elapsed(), group.exposed()) {
                 committed = Instant::now();
-                let lanes = self.client.context().lanes();
+                let lanes = group.lanes();
                 if let Err(error) = rebalance::commit(&self.client, &lanes, CommitMode::Async) {
                     tracing::debug!(group = self.name, %error, "could not commit yet");
                 }
             }
-            match self.client.poll(Duration::from_millis(100)) {
+            match self.client.poll(COMMIT_SOON) {
                 None => {}
                 Some(Ok(message)) => {
                     last_error = None;
@@ -349,9 +347,18 @@ impl<H: Handler> Poller<H> {
     }
 }
 
-/// As often it is committed how far work has come; what is finished after that is done again after
-/// a crash.
+/// Whether it is time to commit how far work has come, this long after the last commit, if so many
+/// records were finished since: after a crash they are done again.
+fn is_commit_due(elapsed: Duration, exposed: usize) -> bool {
+    elapsed >= COMMIT_EVERY || (elapsed >= COMMIT_SOON && exposed >= EXPOSED)
+}
+
+/// As often it is committed at least, if there is anything new.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// As often at most: a commit costs the broker about as much as a record.
+const COMMIT_SOON: Duration = Duration::from_millis(20);
+/// After so many records sooner than [`COMMIT_EVERY`]: about what is under way at one endpoint.
+const EXPOSED: usize = 64;
 
 /// What a record in flight costs beside its payload: headers, task, bookkeeping.
 const OVERHEAD_BYTES: usize = 2_048;
@@ -373,123 +380,21 @@ pub(crate) fn record(message: &BorrowedMessage<'_>) -> Record {
     }
 }
 
-/// One record being worked on.
-struct Work<H> {
-    lane: Arc<Lane>,
-    consumed: Consumed,
-    handler: Arc<H>,
-    group: &'static str,
-    dead_letters: Producer,
-    dead_letter_topic: Arc<str>,
-}
-
-impl<H: Handler> Work<H> {
-    async fn run(self) {
-        let lane = Arc::clone(&self.lane);
-        let offset = self.consumed.offset;
-        tokio::select! {
-            done = self.until_done() => if done { lane.finish(offset) } else { lane.give_up() },
-            () = lane.stop.abandoned.cancelled() => lane.give_up(),
-        }
-    }
-
-    /// `true` when the record is done with, `false` when told to stop before.
-    async fn until_done(&self) -> bool {
-        for tried in 0.. {
-            let handled = AssertUnwindSafe(self.handler.handle(&self.consumed, &self.lane.stop));
-            let result = match handled.catch_unwind().await {
-                Ok(Err(HandlerError::Poison(cause))) => self.bury(&cause).await,
-                Ok(result) => result,
-                // A record that makes us panic once would do so for ever.
-                Err(panic) => self.bury(&format!("the handler panicked: {}", told(&*panic))).await,
-            };
-            match result {
-                Ok(()) => {
-                    self.consumed.turn.pass();
-                    return true;
-                }
-                Err(HandlerError::Stopped) => return false,
-                Err(HandlerError::Again(reason) | HandlerError::Poison(reason)) => {
-                    // Every record of a partition may say the same: the first tells, the rest
-                    // are for whoever asks.
-                    if tried == 3 {
-                        tracing::warn!(group = self.group, at = %self, reason, "still trying");
-                    } else {
-                        tracing::debug!(group = self.group, at = %self, reason, "trying again");
-                    }
-                }
-            }
-            tokio::select! {
-                () = tokio::time::sleep(backoff(tried)) => {}
-                () = self.lane.stop.asked() => return false,
-            }
-        }
-        false
-    }
-
-    async fn bury(&self, cause: &str) -> Result<(), HandlerError> {
-        let origin = dead_record::Origin {
-            topic: &self.lane.topic,
-            partition: self.consumed.partition,
-            offset: self.consumed.offset,
-        };
-        let now = OffsetDateTime::now_utc();
-        let cause = start_of(cause);
-        let encode = |record| dead_record::encode(record, origin, self.group, cause, now);
-        let dead = encode(&self.consumed.record);
-        match self.dead_letters.send(&self.dead_letter_topic, &dead).await {
-            // Where it stood and what is wrong with it are told at least.
-            Err(ProduceError::TooLarge) => {
-                let stub = encode(&Record::default());
-                self.dead_letters.send(&self.dead_letter_topic, &stub).await?;
-            }
-            result => {
-                result?;
-            }
-        }
-        tracing::warn!(group = self.group, at = %self, cause, "a record went to events.dlq");
-        Ok(())
-    }
-}
-
-impl<H> fmt::Display for Work<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Consumed { partition, offset, .. } = self.consumed;
-        write!(f, "{}[{partition}]@{offset}", self.lane.topic)
-    }
-}
-
-fn told(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
-}
-
-/// A cause may quote what was found; this much of it is enough to tell.
-fn start_of(cause: &str) -> &str {
-    &cause[..cause.floor_char_boundary(1_024)]
-}
-
-/// 100 ms, doubled each time up to 5 s, and up to half as much again at random, so that a
-/// store that comes back isn't met by everyone at once.
-fn backoff(tried: u32) -> Duration {
-    let base = Duration::from_millis(100 << tried.min(6)).min(Duration::from_secs(5));
-    base + base.mul_f64(rand::rng().random_range(0.0..0.5))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn backoff_grows_to_its_cap() {
-        for (tried, from, to) in
-            [(0, 100, 150), (1, 200, 300), (6, 5_000, 7_500), (90, 5_000, 7_500)]
-        {
-            let waited = backoff(tried).as_millis();
-            assert!((from..=to).contains(&waited), "after {tried} tries: {waited} ms");
+    fn a_commit_is_due_after_a_while_and_sooner_when_much_is_exposed() {
+        for (ms, exposed, due) in [
+            (0, 0, false),
+            (19, 10_000, false),
+            (20, 63, false),
+            (20, 64, true),
+            (199, 63, false),
+            (200, 0, true),
+        ] {
+            assert_eq!(is_commit_due(Duration::from_millis(ms), exposed), due, "{ms} {exposed}");
         }
     }
 

@@ -106,6 +106,9 @@ impl Lane {
             return;
         }
         state.finish(offset);
+        if let Some(consumer) = self.consumer.upgrade() {
+            consumer.context().one_more_exposed();
+        }
         // Half empty, not just below full: each resume costs a new fetch.
         if state.paused && self.limit.has_room(&state.window) && !self.stop.is_asked() {
             state.paused = false;

@@ -22,6 +22,7 @@ mod rebalance;
 mod scan;
 mod topics;
 mod turn;
+mod work;
 
 pub use config::KafkaConfig;
 pub use consumer::{Consumed, ConsumerConfig, Handler, HandlerError, Stop, Window, consume};

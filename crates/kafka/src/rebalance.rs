@@ -5,6 +5,7 @@
 //! first, within a bound, so that their next owner starts where this one ended.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,11 +31,19 @@ pub(crate) struct Group {
     lanes: Mutex<Lanes>,
     /// Of partitions that came and have no lane yet.
     finished: Mutex<HashMap<(String, i32), Finished>>,
+    /// Records that were finished since the last commit: after a crash now, they are done again.
+    exposed: AtomicUsize,
 }
 
 impl Group {
     pub(crate) fn new(name: String, drain: Duration) -> Self {
-        Self { name, drain, lanes: Mutex::default(), finished: Mutex::default() }
+        Self {
+            name,
+            drain,
+            lanes: Mutex::default(),
+            finished: Mutex::default(),
+            exposed: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn lane(
@@ -56,6 +65,14 @@ impl Group {
 
     pub(crate) fn lanes(&self) -> Vec<Arc<Lane>> {
         self.lock().values().flat_map(HashMap::values).map(Arc::clone).collect()
+    }
+
+    pub(crate) fn one_more_exposed(&self) {
+        self.exposed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn exposed(&self) -> usize {
+        self.exposed.load(Ordering::Relaxed)
     }
 
     fn take(&self, topic: &str, partition: i32) -> Option<Arc<Lane>> {
@@ -189,6 +206,7 @@ pub(crate) fn commit(
     lanes: &[Arc<Lane>],
     mode: CommitMode,
 ) -> KafkaResult<()> {
+    consumer.context().exposed.store(0, Ordering::Relaxed);
     let mut progress = TopicPartitionList::new();
     let mut told = Vec::new();
     for lane in lanes {
