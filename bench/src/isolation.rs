@@ -1,7 +1,7 @@
 //! `isolation` (P10): two customers whose events come at the same rate, through all four services,
 //! on one partition of each topic. Once both endpoints answer; then one of them takes requests and
 //! never does. How much of the other's arrives meanwhile, and how late, against the run without
-//! the fault?
+//! the fault? With `--backlog` (R16) the one that doesn't answer is owed so many events already.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,14 +39,18 @@ pub(crate) struct Options {
     /// Events a second, of each customer.
     #[arg(long, default_value_t = 1_000)]
     rate: u32,
+    /// Events that the endpoint which never answers is owed before the others come.
+    #[arg(long, default_value_t = 0)]
+    backlog: usize,
 }
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let setting = json!({
         "seconds": options.seconds, "rate": options.rate, "partitions": 1,
-        "endpoints": 2, "customers": 2,
+        "endpoints": 2, "customers": 2, "backlog": options.backlog,
     });
-    let mut report = Report::new("isolation", setting);
+    let name = if options.backlog == 0 { "isolation" } else { "backlog" };
+    let mut report = Report::new(name, setting);
     for round in 1..=options.rounds {
         println!("round {round} of {}", options.rounds);
         for (name, answers) in [("one never answers", false), ("both answer", true)] {
@@ -108,6 +112,9 @@ async fn measure(options: &Options, answers: bool) -> anyhow::Result<Figures> {
         clients.push(client);
     }
     silent.send_replace(!answers);
+    if !answers {
+        owe(&clients[1], options.backlog).await?;
+    }
     let warm_up = Duration::from_secs(2);
     let length = Duration::from_secs(options.seconds);
     let from = micros() + i128::try_from(warm_up.as_micros())?;
@@ -192,6 +199,16 @@ async fn subscribe(
         if *lock(&endpoint.arrived) > 0 { Ok(()) } else { Err("nothing arrived".to_owned()) }
     })
     .await
+}
+
+/// Publishes so many at once.
+async fn owe(client: &Client, backlog: usize) -> anyhow::Result<()> {
+    let event = json!({"event_type": "order.created", "payload": {"note": text(600)}});
+    for batch in vec![event; backlog].chunks(1_000) {
+        let batch = Value::from(batch.to_vec()).to_string();
+        client.post("/v1/events/batch", batch).await?.expect(StatusCode::ACCEPTED)?;
+    }
+    Ok(())
 }
 
 /// Publishes at a rate; how many that were.

@@ -3,11 +3,11 @@
 //!
 //! The cast: [`load`] sends requests, [`cpu`] asks the kernel what a process used, [`report`]
 //! holds rounds against each other. A benchmark each: [`gateway`] (with a peer, with a bare echo,
-//! at a fixed rate), [`producer`], [`rate`],
-//! [`isolation`], [`sending`].
+//! at a fixed rate), [`producer`], [`consumer`], [`rate`], [`isolation`], [`sending`].
 #![allow(clippy::print_stdout, reason = "a command-line tool: printing is how it answers")]
 #![allow(clippy::cast_precision_loss, reason = "figures are for people")]
 
+mod consumer;
 mod cpu;
 mod gateway;
 mod isolation;
@@ -40,6 +40,8 @@ enum Benchmark {
     Open(gateway::Options),
     /// P4: records a second and processor time, against rdkafka's FutureProducer
     Producer(producer::Options),
+    /// P8: records a second of one partition, against one after the other; and what a kill repeats
+    Consumer(consumer::Options),
     /// P11: rate checks a second against one Redis script a request, and overshoot with two nodes
     Rate(rate::Options),
     /// P10: what an endpoint that never answers costs another one
@@ -69,6 +71,7 @@ fn main() -> anyhow::Result<()> {
             Benchmark::Cpu(options) => gateway::against_echo(options).await,
             Benchmark::Open(options) => gateway::open(options).await,
             Benchmark::Producer(options) => producer::run(options).await,
+            Benchmark::Consumer(options) => consumer::run(options).await,
             Benchmark::Rate(options) => rate::run(options).await,
             Benchmark::Isolation(options) => isolation::run(options).await,
             Benchmark::Sending(options) => sending::run(options).await,
