@@ -7,8 +7,8 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     const ROOT: &str = "../../proto";
     println!("cargo:rerun-if-changed={ROOT}");
-    let contract =
-        ["events", "inbox", "subscriptions"].map(|name| format!("triggerline/v1/{name}.proto"));
+    let contract = ["events", "inbox", "subscriptions", "pull", "replays"]
+        .map(|name| format!("triggerline/v1/{name}.proto"));
     let files = protox::compile(contract, [ROOT])?;
     // For clients that ask what there is (gRPC reflection).
     let descriptors = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");

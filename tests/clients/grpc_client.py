@@ -157,7 +157,7 @@ def main():
         if version == "v1":
             database._stub = ReflectionV1(channel)
         names = set(database.get_services())
-        ours = {f"triggerline.v1.{name}" for name in ("Events", "Inbox", "Subscriptions")}
+        ours = {f"triggerline.v1.{name}" for name in ("Events", "Inbox", "Subscriptions", "Pull", "Replays", "DeadLetters")}
         wanted = {*ours, "grpc.health.v1.Health"}
         true(f"{version}: lists {wanted}", wanted <= names, names)
         pool = DescriptorPool(database)

@@ -5,6 +5,7 @@ mod answers;
 mod batches;
 mod connections;
 mod days;
+mod grpc;
 mod hostile;
 mod identity;
 mod isolation;

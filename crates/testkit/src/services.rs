@@ -13,6 +13,8 @@ pub struct Services {
     pub replayer: Process,
     /// Of the gateway's HTTP.
     pub base: String,
+    /// Of its gRPC.
+    pub grpc: String,
 }
 
 impl Services {
@@ -27,8 +29,11 @@ impl Services {
         delivery.logged("delivering").await?;
         storage.logged("storing").await?;
         replayer.logged("replaying").await?;
-        let base = format!("http://{}", serving["http"].as_str().context("no address")?);
-        Ok(Self { gateway, matcher, delivery, storage, replayer, base })
+        let address = |door: &str| -> anyhow::Result<String> {
+            Ok(format!("http://{}", serving[door].as_str().context("no address")?))
+        };
+        let (base, grpc) = (address("http")?, address("grpc")?);
+        Ok(Self { gateway, matcher, delivery, storage, replayer, base, grpc })
     }
 
     /// SIGTERM to each; all must drain and end well.

@@ -84,29 +84,29 @@ pub(crate) async fn deliveries(
 }
 
 /// A page while it is read, some events at a time, so that no more is in memory than it may hold.
-struct Filling<T> {
+pub(crate) struct Filling<T> {
     limit: usize,
     /// Bytes, at most.
     room: usize,
-    items: Vec<T>,
+    pub(crate) items: Vec<T>,
     bytes: usize,
     /// There is something after it.
-    more: bool,
+    pub(crate) more: bool,
 }
 
 impl<T> Filling<T> {
-    fn new(limit: usize, room: usize) -> Self {
+    pub(crate) fn new(limit: usize, room: usize) -> Self {
         Self { limit, room, items: Vec::new(), bytes: 0, more: false }
     }
 
     /// How many to read next: one more than the page takes tells whether there is another page.
-    fn asks(&self) -> usize {
+    pub(crate) fn asks(&self) -> usize {
         (self.limit + 1 - self.items.len()).min(READ_AT_ONCE)
     }
 
     /// Takes what was read when it asked. Whether the page is complete: it has at least one item,
     /// where there is any.
-    fn take(&mut self, found: Vec<T>, size: impl Fn(&T) -> usize) -> bool {
+    pub(crate) fn take(&mut self, found: Vec<T>, size: impl Fn(&T) -> usize) -> bool {
         let ended = found.len() < self.asks();
         for item in found {
             let bytes = self.bytes + size(&item);

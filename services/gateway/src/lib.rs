@@ -5,7 +5,8 @@
 //! ([`limits`]). An event is read from our own envelope ([`admit`]), from CloudEvents
 //! ([`cloud_events`]) or from a [`batch`] of either, and takes the one path through [`accept`]:
 //! admitted, reserved under its idempotency key ([`idempotency`]), published ([`publish`]), and
-//! only then answered 202. Reads go to the stores; those that both doors have, by way of the [`inbox`]. Every error is a [`problem`].
+//! only then answered 202. Reads go to the stores; what both doors have, by way of the
+//! [`inbox`], [`pull`], [`dead_letters`] and [`replays`]. Every error is a [`problem`].
 
 mod accept;
 mod access;
@@ -16,6 +17,7 @@ mod batch;
 mod cloud_events;
 mod config;
 mod cursor;
+mod dead_letters;
 mod grpc;
 mod http;
 mod idempotency;
@@ -27,6 +29,8 @@ mod metrics;
 mod peer;
 mod problem;
 mod publish;
+mod pull;
+mod replays;
 mod room;
 mod schemas;
 mod server;

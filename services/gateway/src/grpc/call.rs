@@ -1,5 +1,7 @@
 //! What came with a call beside its message.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use tonic::{Request, Status};
 
@@ -23,12 +25,17 @@ impl Call {
         Ok((Self { asking, headers: metadata.into_headers(), kept }, message))
     }
 
+    /// How long the caller waits, if it says so.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        deadline(&self.headers)
+    }
+
     /// Does `work` within the call's deadline.
     pub(super) async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, Problem>>,
     ) -> Result<T, Status> {
-        let done = match deadline(&self.headers) {
+        let done = match self.deadline() {
             Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| late())?,
             None => work.await,
         };

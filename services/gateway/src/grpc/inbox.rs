@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
 use triggerline_store::{Direction, InboxQuery, StoredDelivery, StoredEvent};
 use triggerline_types::{
-    Attempt, DeliveryState, EventId, EventStatus, EventType, Outcome, Response as Answered, Scope,
+    Attempt, DeliveryState, Event, EventId, EventStatus, EventType, Outcome, Response as Answered,
+    Scope,
 };
 use triggerline_wire::proto::inbox_server::Inbox;
 use triggerline_wire::proto::{self, attempt};
@@ -22,7 +24,7 @@ use crate::problem::Problem;
 
 /// Where a page ends: clients take 4 MB unless told otherwise, and the last event of a page, or
 /// its only one, may have a megabyte.
-const PAGE_BYTES: usize = 3_000_000;
+pub(super) const PAGE_BYTES: usize = 3_000_000;
 
 pub(super) struct Door {
     shared: Arc<Shared>,
@@ -86,15 +88,11 @@ fn id(text: &str) -> Result<EventId, Problem> {
     text.parse().map_err(|_| Problem::field("/event_id", "is a UUID, as Publish gave it"))
 }
 
-fn foreign_token() -> Problem {
+pub(super) fn foreign_token() -> Problem {
     Problem::field("/page_token", "is not one that this query was given; start without one")
 }
 
 fn query(asked: ListEventsRequest) -> Result<InboxQuery, Problem> {
-    let instant = |field, given: Option<prost_types::Timestamp>| {
-        let read = |given| from_timestamp(&given).ok_or(Problem::field(field, "is not an instant"));
-        given.map(read).transpose()
-    };
     let (from, to) = (instant("/from", asked.from)?, instant("/to", asked.to)?);
     // In proto3 an absent field is an empty one.
     let event_type = (!asked.event_type.is_empty()).then_some(asked.event_type);
@@ -104,26 +102,40 @@ fn query(asked: ListEventsRequest) -> Result<InboxQuery, Problem> {
         let known = EventStatus::ALL.into_iter().find(named);
         known.ok_or_else(|| Problem::field("/status", "is not a status that this server knows"))
     });
-    let limit = match usize::try_from(asked.page_size) {
-        Ok(0) => DEFAULT_LIMIT,
-        Ok(limit) if limit <= MAX_LIMIT => limit,
-        _ => return Err(Problem::field("/page_size", format!("is at most {MAX_LIMIT}"))),
-    };
-    let direction = match proto::Order::try_from(asked.order) {
-        Ok(proto::Order::Unspecified | proto::Order::NewestFirst) => Direction::NewestFirst,
-        Ok(proto::Order::OldestFirst) => Direction::OldestFirst,
-        Err(_) => return Err(Problem::field("/order", "is not an order that this server knows")),
-    };
     Ok(InboxQuery {
-        direction,
+        direction: order(asked.order)?,
         from,
         to,
         event_type: event_type.map_err(|error| Problem::field("/event_type", error.to_string()))?,
         status: status.transpose()?,
         workflow_id: (!asked.workflow_id.is_empty()).then_some(asked.workflow_id),
         after: None,
-        limit,
+        limit: page_size(asked.page_size)?,
     })
+}
+
+pub(super) fn instant(
+    field: &str,
+    given: Option<prost_types::Timestamp>,
+) -> Result<Option<OffsetDateTime>, Problem> {
+    let read = |given| from_timestamp(&given).ok_or(Problem::field(field, "is not an instant"));
+    given.map(read).transpose()
+}
+
+pub(super) fn page_size(asked: u32) -> Result<usize, Problem> {
+    match usize::try_from(asked) {
+        Ok(0) => Ok(DEFAULT_LIMIT),
+        Ok(limit) if limit <= MAX_LIMIT => Ok(limit),
+        _ => Err(Problem::field("/page_size", format!("is at most {MAX_LIMIT}"))),
+    }
+}
+
+pub(super) fn order(asked: i32) -> Result<Direction, Problem> {
+    match proto::Order::try_from(asked) {
+        Ok(proto::Order::Unspecified | proto::Order::NewestFirst) => Ok(Direction::NewestFirst),
+        Ok(proto::Order::OldestFirst) => Ok(Direction::OldestFirst),
+        Err(_) => Err(Problem::field("/order", "is not an order that this server knows")),
+    }
 }
 
 fn status(status: EventStatus) -> proto::EventStatus {
@@ -152,9 +164,20 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn shown(stored: StoredEvent) -> proto::Event {
-    let StoredEvent { event, status: now, deliveries, delivered } = stored;
-    let quarantined = event.quarantined.filter(|_| now == EventStatus::Quarantined);
+pub(super) fn shown(stored: StoredEvent) -> proto::Event {
+    let StoredEvent { mut event, status: now, deliveries, delivered } = stored;
+    let quarantined = event.quarantined.take().filter(|_| now == EventStatus::Quarantined);
+    proto::Event {
+        status: status(now).into(),
+        quarantined: quarantined.unwrap_or_default(),
+        deliveries_owed: count(deliveries),
+        deliveries_delivered: count(delivered),
+        ..bare(event)
+    }
+}
+
+/// An event as it was handed in.
+pub(super) fn bare(event: Event) -> proto::Event {
     proto::Event {
         event_id: event.id.to_string(),
         event_type: event.event_type.as_str().to_owned(),
@@ -162,16 +185,13 @@ fn shown(stored: StoredEvent) -> proto::Event {
         subject: event.subject.unwrap_or_default(),
         occurred_at: Some(to_timestamp(event.occurred_at)),
         received_at: Some(to_timestamp(event.received_at)),
-        status: status(now).into(),
         extensions: event.extensions.into_iter().collect(),
-        quarantined: quarantined.unwrap_or_default(),
-        deliveries_owed: count(deliveries),
-        deliveries_delivered: count(delivered),
         payload: event.payload,
+        ..proto::Event::default()
     }
 }
 
-fn delivery(stored: StoredDelivery) -> proto::Delivery {
+pub(super) fn delivery(stored: StoredDelivery) -> proto::Delivery {
     proto::Delivery {
         delivery_id: stored.id.to_string(),
         subscription_id: stored.subscription_id.to_string(),

@@ -3,17 +3,21 @@
 //! [`observe`] stands around every call, [`identify`] around those that need a key, before a message
 //! is read, and [`Intake`] around each call's messages while they are read. [`events`] are the calls
 //! that publish ([`conversation`]: a stream of them), [`inbox`] those that read,
-//! [`subscriptions`] those that manage subscriptions, [`status`] says what a problem is in gRPC's words,
+//! [`subscriptions`] those that manage subscriptions, [`pull`] those that lease deliveries, [`replays`]
+//! and [`dead_letters`] those that have them handed over again, [`status`] says what a problem is in gRPC's words,
 //! [`health`] answers load balancers; reflection describes all of it to whoever has no .proto files.
 
 mod call;
 mod conversation;
+mod dead_letters;
 mod events;
 mod health;
 mod inbox;
 mod instant;
 mod intake;
 mod observe;
+mod pull;
+mod replays;
 mod status;
 mod subscriptions;
 
@@ -30,8 +34,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use triggerline_wire::proto::DESCRIPTORS;
+use triggerline_wire::proto::dead_letters_server::DeadLettersServer;
 use triggerline_wire::proto::events_server::EventsServer;
 use triggerline_wire::proto::inbox_server::InboxServer;
+use triggerline_wire::proto::pull_server::PullServer;
+use triggerline_wire::proto::replays_server::ReplaysServer;
 use triggerline_wire::proto::subscriptions_server::SubscriptionsServer;
 
 use crate::Shared;
@@ -55,6 +62,9 @@ pub(crate) fn router(shared: Arc<Shared>, draining: CancellationToken) -> anyhow
     let inbox = InboxServer::new(inbox::Door::new(Arc::clone(&shared)));
     let subscriptions = subscriptions::Door::new(Arc::clone(&shared));
     let subscriptions = SubscriptionsServer::new(subscriptions);
+    let pull = PullServer::new(pull::Door::new(Arc::clone(&shared)));
+    let replays = ReplaysServer::new(replays::Door::new(Arc::clone(&shared)));
+    let dead_letters = DeadLettersServer::new(dead_letters::Door::new(Arc::clone(&shared)));
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -84,6 +94,9 @@ pub(crate) fn router(shared: Arc<Shared>, draining: CancellationToken) -> anyhow
         .route_service("/triggerline.v1.Events/{*method}", events)
         .route_service("/triggerline.v1.Inbox/{*method}", inbox)
         .route_service("/triggerline.v1.Subscriptions/{*method}", subscriptions)
+        .route_service("/triggerline.v1.Pull/{*method}", pull)
+        .route_service("/triggerline.v1.Replays/{*method}", replays)
+        .route_service("/triggerline.v1.DeadLetters/{*method}", dead_letters)
         .route_layer(from_fn_with_state(Arc::clone(&shared), identify));
     Ok(with_key
         .merge(checked)

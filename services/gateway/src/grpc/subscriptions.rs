@@ -161,7 +161,7 @@ impl Subscriptions for Door {
     }
 }
 
-fn read(id: &str) -> Result<SubscriptionId, Problem> {
+pub(super) fn read(id: &str) -> Result<SubscriptionId, Problem> {
     id.parse()
         .map_err(|_| Problem::field("/subscription_id", "is a UUID, as CreateSubscription gave it"))
 }

@@ -1,5 +1,4 @@
-//! `/v1/dead-letters`: deliveries that were given up; list, show, redrive. A redrive is a replay
-//! ([`super::replays`]).
+//! `/v1/dead-letters`: the HTTP door to deliveries that were given up; list, show, redrive.
 
 use std::sync::Arc;
 
@@ -8,21 +7,21 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use triggerline_store::{DeadLetter, DeadLetterQuery, Direction};
-use triggerline_types::{
-    CustomerId, DeliveryId, EventId, EventType, Outcome, Scope, Source, SubscriptionId,
-    format_instant, millis,
-};
+use triggerline_store::{DeadLetter, DeadLetterQuery};
+use triggerline_types::{DeliveryId, EventId, EventType, SubscriptionId, format_instant};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::inbox::{DeliveryView, EventView};
+use super::inbox::{DeliveryView, EventView, PAGE_BYTES};
 use super::paging::{Page, foreign_cursor, instant, limit, order};
-use super::replays::{self, ReplayView, Span};
+use super::replays::{ReplayView, span};
+use super::subscriptions::event_types;
 use super::{Id, Query, read_json_or_nothing};
 use crate::Shared;
 use crate::asking::Asking;
-use crate::problem::{Kind, Problem};
+use crate::dead_letters::{self, Listed, reason};
+use crate::problem::Problem;
+use crate::replays::Pace;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -41,7 +40,8 @@ pub(super) struct Parameters {
     /// Given up last first (`desc`) or first first (`asc`).
     #[param(pattern = "^(asc|desc)$")]
     order: Option<String>,
-    /// At most so many; 50 if absent.
+    /// At most so many; 50 if absent. A page ends at 8 MiB as well, so one with fewer is the last
+    /// only where `next_cursor` is null.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// `next_cursor` of the page before, with the same filters.
@@ -67,17 +67,14 @@ pub(super) struct DeadLetterView {
 
 impl DeadLetterView {
     fn of(letter: DeadLetter) -> Self {
+        let reason = reason(&letter);
         let DeadLetter { event_id, event_type, received_at, at, delivery } = letter;
-        let reasons = delivery.attempts.iter().rev().filter_map(|one| match &one.outcome {
-            Outcome::DeadLettered { reason } => Some(reason.clone()),
-            _ => None,
-        });
         Self {
             event_id,
             event_type: event_type.as_str().to_owned(),
             received_at: format_instant(received_at),
             dead_lettered_at: format_instant(at),
-            reason: reasons.take(1).collect(),
+            reason,
             delivery: DeliveryView::of(delivery),
         }
     }
@@ -97,23 +94,12 @@ pub(super) async fn list(
     asking: Asking,
     Query(parameters): Query<Parameters>,
 ) -> Result<Json<Page<DeadLetterView>>, Problem> {
-    let customer = asking.may(Scope::EventsRead)?;
-    let mut query = query(&parameters)?;
-    let named = named(&query);
-    if let Some(cursor) = &parameters.cursor {
-        let (at, id) =
-            shared.cursors.read_at(cursor, customer, &named).ok_or_else(foreign_cursor)?;
-        query.after = Some((at, DeliveryId::from_uuid(id)));
-    }
-    let limit = query.limit;
-    query.limit += 1;
-    let mut found = shared.events.dead_letters(customer, &query).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let end = found.last().filter(|_| more);
-    let place = |letter: &DeadLetter| (letter.at, *letter.delivery.id.as_uuid());
-    let next_cursor = end.map(|last| shared.cursors.write_at(place(last), customer, &named));
-    Ok(Json(Page { data: found.into_iter().map(DeadLetterView::of).collect(), next_cursor }))
+    let (query, cursor) = (query(&parameters)?, parameters.cursor.as_deref());
+    let listed =
+        dead_letters::list(&shared, &asking, query, cursor, PAGE_BYTES, foreign_cursor).await?;
+    let Listed { letters, next } = listed;
+    let data = letters.into_iter().map(DeadLetterView::of).collect();
+    Ok(Json(Page { data, next_cursor: next }))
 }
 
 fn query(parameters: &Parameters) -> Result<DeadLetterQuery, Problem> {
@@ -136,24 +122,6 @@ fn query(parameters: &Parameters) -> Result<DeadLetterQuery, Problem> {
     })
 }
 
-/// What tells a query's pages from another's.
-fn named(query: &DeadLetterQuery) -> String {
-    let DeadLetterQuery {
-        direction,
-        subscription_id,
-        delivery_id: _,
-        event_type,
-        from,
-        to,
-        after: _,
-        limit: _,
-    } = query;
-    let up = *direction == Direction::OldestFirst;
-    let (from, to) = (from.map(millis), to.map(millis));
-    let event_type = event_type.as_ref().map(EventType::as_str);
-    format!("dead {up}{subscription_id:?}{event_type:?}{from:?}{to:?}")
-}
-
 #[derive(Serialize, ToSchema)]
 pub(super) struct WholeDeadLetterView {
     #[serde(flatten)]
@@ -174,25 +142,9 @@ pub(super) async fn show(
     asking: Asking,
     Id(id): Id<DeliveryId>,
 ) -> Result<Json<WholeDeadLetterView>, Problem> {
-    let customer = asking.may(Scope::EventsRead)?;
-    let letter = find(&shared, customer, id).await?;
-    let event = shared.events.event(customer, letter.event_id).await?;
-    let event = EventView::of(event.ok_or_else(Problem::not_found)?);
-    Ok(Json(WholeDeadLetterView { letter: DeadLetterView::of(letter), event }))
-}
-
-async fn find(
-    shared: &Shared,
-    customer: CustomerId,
-    id: DeliveryId,
-) -> Result<DeadLetter, Problem> {
-    let query = DeadLetterQuery { delivery_id: Some(id), limit: 1, ..DeadLetterQuery::default() };
-    let found = shared.events.dead_letters(customer, &query).await?.pop();
-    found.ok_or_else(|| {
-        let detail = "There is no such dead letter: the delivery was not given up, or it has been \
-                      handed over again.";
-        Problem::new(Kind::NotFound, detail)
-    })
+    let (letter, event) = dead_letters::show(&shared, &asking, id).await?;
+    let (letter, event) = (DeadLetterView::of(letter), EventView::of(event));
+    Ok(Json(WholeDeadLetterView { letter, event }))
 }
 
 #[derive(Default, Deserialize, ToSchema)]
@@ -238,17 +190,14 @@ pub(super) async fn redrive(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<ReplayView>), Problem> {
-    let customer = asking.may(Scope::SubscriptionsWrite)?;
     let body: Option<RedriveBody> = read_json_or_nothing(&shared, &headers, body).await?;
     let body = body.unwrap_or_default();
-    let source = Source::DeadLetters {
-        subscription_id: body.subscription_id.map(SubscriptionId::from_uuid),
-        delivery_id: None,
-    };
-    let span = Span::read(body.from.as_deref(), body.to.as_deref())?;
-    let event_types = super::subscriptions::event_types(body.event_types)?;
-    let new = replays::judge(customer, source, span, event_types, body.rate, body.dry_run)?;
-    replays::start(&shared, &asking, new).await
+    let span = span(body.from.as_deref(), body.to.as_deref())?;
+    let event_types = event_types(body.event_types)?;
+    let of = body.subscription_id.map(SubscriptionId::from_uuid);
+    let pace = Pace { rate: body.rate, dry_run: body.dry_run };
+    let made = dead_letters::redrive(&shared, &asking, of, span, event_types, pace).await?;
+    Ok((StatusCode::ACCEPTED, Json(ReplayView::of(made))))
 }
 
 /// Redrive a dead letter
@@ -267,19 +216,14 @@ pub(super) async fn redrive_one(
     asking: Asking,
     Id(id): Id<DeliveryId>,
 ) -> Result<(StatusCode, Json<ReplayView>), Problem> {
-    let customer = asking.may(Scope::SubscriptionsWrite)?;
-    let letter = find(&shared, customer, id).await?;
-    let source = Source::DeadLetters {
-        subscription_id: Some(letter.delivery.subscription_id),
-        delivery_id: Some(id),
-    };
-    let new = replays::judge(customer, source, Span::read(None, None)?, Vec::new(), None, false)?;
-    replays::start(&shared, &asking, new).await
+    let made = dead_letters::redrive_one(&shared, &asking, id).await?;
+    Ok((StatusCode::ACCEPTED, Json(ReplayView::of(made))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Kind;
 
     fn parsed(pairs: &str) -> Result<DeadLetterQuery, Problem> {
         let uri = format!("/v1/dead-letters?{pairs}").parse().unwrap();
@@ -301,10 +245,5 @@ mod tests {
             assert_eq!(problem.kind, Kind::InvalidParameter);
             assert!(problem.detail.starts_with(name), "{pairs}: {problem:?}");
         }
-        let none = parsed("").unwrap();
-        for other in ["order=asc", "event_type=a", "from=2026-11-23T00:00:00Z"] {
-            assert_ne!(named(&parsed(other).unwrap()), named(&none), "{other}");
-        }
-        assert_eq!(named(&parsed("limit=3&order=desc").unwrap()), named(&none));
     }
 }

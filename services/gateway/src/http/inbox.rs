@@ -22,7 +22,7 @@ use crate::inbox::{self, Listed};
 use crate::problem::Problem;
 
 /// Where a page ends, however many events were asked for: each may be a megabyte.
-const PAGE_BYTES: usize = 8 << 20;
+pub(super) const PAGE_BYTES: usize = 8 << 20;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

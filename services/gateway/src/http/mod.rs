@@ -15,7 +15,7 @@ mod keys;
 mod layer;
 mod openapi;
 mod paging;
-mod queue;
+mod pull;
 mod reference;
 mod release;
 mod replays;
@@ -61,10 +61,11 @@ fn documented() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(edits::rotate))
         .routes(routes!(subscriptions::pause))
         .routes(routes!(subscriptions::resume))
-        .routes(routes!(queue::lease))
-        .routes(routes!(queue::ack))
-        .routes(routes!(queue::release))
-        .routes(routes!(queue::extend))
+        .routes(routes!(pull::queue))
+        .routes(routes!(pull::lease))
+        .routes(routes!(pull::ack))
+        .routes(routes!(pull::release))
+        .routes(routes!(pull::extend))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::show))
         .routes(routes!(dead_letters::redrive))

@@ -1,5 +1,4 @@
-//! `/v1/replays`: what was delivered, or was not, sent (again); start, list, show, cancel. The
-//! replayer does the work.
+//! `/v1/replays`: the HTTP door to past events sent (again); start, list, show, cancel.
 
 use std::sync::Arc;
 
@@ -8,12 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use triggerline_store::{MAX_RUNNING_REPLAYS, NewReplay};
-use triggerline_types::{
-    CustomerId, EventTypePattern, Replay, ReplayId, Scope, Selection, Source, Standing,
-    SubscriptionId, SubscriptionState, format_instant, truncate_to_millis,
-};
+use triggerline_types::{Replay, ReplayId, Scope, Standing, SubscriptionId, format_instant};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -23,11 +17,8 @@ use super::{Id, Query, read_json};
 use crate::Shared;
 use crate::admit::instant;
 use crate::asking::Asking;
-use crate::problem::{Kind, Problem};
-
-/// Deliveries a second where nothing else is asked for, and at most.
-const RATE: u32 = 100;
-const MAX_RATE: u32 = 10_000;
+use crate::problem::Problem;
+use crate::replays::{self, Asked, From, Pace, Span};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -118,7 +109,7 @@ pub(super) struct ReplayView {
 }
 
 impl ReplayView {
-    fn of(replay: Replay) -> Self {
+    pub(super) fn of(replay: Replay) -> Self {
         let Replay { id, selection, rate, dry_run, state, progress, .. } = replay;
         let status = selection.source.standing().iter().map(|one| one.as_str()).collect();
         Self {
@@ -141,57 +132,10 @@ impl ReplayView {
     }
 }
 
-/// From when until when.
-#[derive(Clone, Copy)]
-pub(super) struct Span {
-    from: Option<OffsetDateTime>,
-    to: OffsetDateTime,
-}
-
-impl Span {
-    pub(super) fn read(from: Option<&str>, to: Option<&str>) -> Result<Self, Problem> {
-        let now = truncate_to_millis(OffsetDateTime::now_utc());
-        let from = from.map(|text| instant("/from", text)).transpose()?;
-        // What is still to come could go on for ever.
-        let to = to.map_or(Ok(now), |text| instant("/to", text))?.min(now);
-        if from.is_some_and(|from| from >= to) {
-            let detail = format!("is not before {}, where the span ends", format_instant(to));
-            return Err(Problem::field("/from", detail));
-        }
-        Ok(Self { from, to })
-    }
-}
-
-/// What is asked for, if it makes sense.
-pub(super) fn judge(
-    customer_id: CustomerId,
-    source: Source,
-    span: Span,
-    event_types: Vec<EventTypePattern>,
-    rate: Option<u32>,
-    dry_run: bool,
-) -> Result<NewReplay, Problem> {
-    let rate = rate.unwrap_or(RATE);
-    if !(1..=MAX_RATE).contains(&rate) {
-        return Err(Problem::field("/rate", format!("is a number from 1 to {MAX_RATE}")));
-    }
-    let selection = Selection { source, from: span.from, to: span.to, event_types };
-    Ok(NewReplay { customer_id, selection, rate, dry_run })
-}
-
-pub(super) async fn start(
-    shared: &Shared,
-    asking: &Asking,
-    new: NewReplay,
-) -> Result<(StatusCode, Json<ReplayView>), Problem> {
-    let made = shared.control.create_replay(new, asking.caller().actor()).await?;
-    let made = made.ok_or_else(|| {
-        let detail = format!(
-            "{MAX_RUNNING_REPLAYS} replays run already; wait until one is through, or cancel one."
-        );
-        Problem::new(Kind::Conflict, detail)
-    })?;
-    Ok((StatusCode::ACCEPTED, Json(ReplayView::of(made))))
+/// From when until when, by the members `from` and `to`.
+pub(super) fn span(from: Option<&str>, to: Option<&str>) -> Result<Span, Problem> {
+    let read = |pointer, text: Option<&str>| text.map(|text| instant(pointer, text)).transpose();
+    Span::new(read("/from", from)?, read("/to", to)?)
 }
 
 /// Start a replay
@@ -213,42 +157,31 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<ReplayView>), Problem> {
-    let customer = asking.may(Scope::SubscriptionsWrite)?;
-    let body = read_json(&shared, &headers, body).await?;
-    let (subscription_id, new) = asked(body, customer)?;
-    let found = shared.control.subscription(customer, subscription_id).await?;
-    let subscription = found.filter(|found| found.state != SubscriptionState::Deleted);
-    let subscription = subscription.ok_or_else(|| {
-        Problem::field("/subscription_id", "is not the id of one of your subscriptions")
-    })?;
-    if subscription.state != SubscriptionState::Active {
-        let state = subscription.state.as_str();
-        let detail = format!("The subscription is {state}; resume it first.");
-        return Err(Problem::new(Kind::Conflict, detail));
-    }
-    start(&shared, &asking, new).await
+    let asked = asked(read_json(&shared, &headers, body).await?)?;
+    let made = replays::create(&shared, &asking, asked).await?;
+    Ok((StatusCode::ACCEPTED, Json(ReplayView::of(made))))
 }
 
-fn asked(
-    body: NewReplayBody,
-    customer: CustomerId,
-) -> Result<(SubscriptionId, NewReplay), Problem> {
+fn asked(body: NewReplayBody) -> Result<Asked, Problem> {
     let standing = body.status.iter().enumerate().map(|(index, text)| {
         Standing::parse(text).ok_or_else(|| {
             let names = Standing::ALL.map(Standing::as_str).join(", ");
             Problem::field(format!("/status/{index}"), format!("is one of {names}"))
         })
     });
-    let subscription_id = SubscriptionId::from_uuid(body.subscription_id);
-    let standing = standing.collect::<Result<_, _>>()?;
-    let source = match body.source {
-        SourceBody::Events => Source::Events { subscription_id, standing },
-        SourceBody::Topic => Source::Topic { subscription_id, standing },
-    };
-    let span = Span::read(Some(&body.from), body.to.as_deref())?;
-    let event_types = event_types(body.event_types)?;
-    let new = judge(customer, source, span, event_types, body.rate, body.dry_run)?;
-    Ok((subscription_id, new))
+    let pace = Pace { rate: body.rate, dry_run: body.dry_run };
+    pace.check()?;
+    Ok(Asked {
+        subscription_id: SubscriptionId::from_uuid(body.subscription_id),
+        standing: standing.collect::<Result<_, _>>()?,
+        from: match body.source {
+            SourceBody::Events => From::Inbox,
+            SourceBody::Topic => From::Topic,
+        },
+        span: span(Some(&body.from), body.to.as_deref())?,
+        event_types: event_types(body.event_types)?,
+        pace,
+    })
 }
 
 /// List replays
@@ -265,10 +198,10 @@ pub(super) async fn list(
     Query(paging): Query<Paging>,
 ) -> Result<Json<Page<ReplayView>>, Problem> {
     let customer = asking.may(Scope::EventsRead)?;
-    let (after, limit) = paging.read(&shared.cursors, customer, "replays")?;
-    let found = shared.control.replays(customer, after.map(ReplayId::from_uuid), limit + 1).await?;
+    let (after, limit) = paging.read(&shared.cursors, customer, replays::LIST)?;
+    let found = replays::list(&shared, &asking, after, limit).await?;
     let id = |replay: &Replay| *replay.id.as_uuid();
-    Ok(Json(Page::of(found, limit, id, &shared.cursors, customer, "replays", ReplayView::of)))
+    Ok(Json(Page::of(found, limit, id, &shared.cursors, customer, replays::LIST, ReplayView::of)))
 }
 
 /// Show a replay
@@ -282,9 +215,7 @@ pub(super) async fn show(
     asking: Asking,
     Id(id): Id<ReplayId>,
 ) -> Result<Json<ReplayView>, Problem> {
-    let customer = asking.may(Scope::EventsRead)?;
-    let found = shared.control.replay(customer, id).await?;
-    Ok(Json(ReplayView::of(found.ok_or_else(Problem::not_found)?)))
+    Ok(Json(ReplayView::of(replays::show(&shared, &asking, id).await?)))
 }
 
 /// Cancel a replay
@@ -301,9 +232,7 @@ pub(super) async fn cancel(
     asking: Asking,
     Id(id): Id<ReplayId>,
 ) -> Result<Json<ReplayView>, Problem> {
-    let customer = asking.may(Scope::SubscriptionsWrite)?;
-    let found = shared.control.cancel_replay(customer, id, asking.caller().actor()).await?;
-    Ok(Json(ReplayView::of(found.ok_or_else(Problem::not_found)?)))
+    Ok(Json(ReplayView::of(replays::cancel(&shared, &asking, id).await?)))
 }
 
 #[cfg(test)]
@@ -312,30 +241,29 @@ mod tests {
 
     use super::*;
     use crate::json::{self, Object};
+    use crate::problem::Kind;
 
     const ID: &str = "01890a5d-ac96-7ab2-80e2-4536629c90de";
 
-    fn read(fields: &str) -> Result<NewReplay, Problem> {
+    fn read(fields: &str) -> Result<Asked, Problem> {
         let body = format!(r#"{{"subscription_id":"{ID}"{fields}}}"#);
         let Object(body) = json::read(body.as_bytes())?;
-        asked(body, CustomerId::new()).map(|(_, new)| new)
+        asked(body)
     }
 
     #[test]
     fn what_is_asked_for_is_read() {
-        let new = read(
+        let asked = read(
             r#","from":"2026-11-23T00:00:00Z","to":"2026-11-23T01:00:00Z","event_types":["a.*"],
                "status":["missing","dead_lettered"],"dry_run":true"#,
         )
         .unwrap();
         let standing = vec![Standing::Missing, Standing::Owed(DeliveryState::DeadLettered)];
-        let subscription_id = ID.parse().unwrap();
-        assert_eq!(new.selection.source, Source::Events { subscription_id, standing });
-        assert_eq!((new.rate, new.dry_run), (RATE, true));
-        assert_eq!(new.selection.event_types.len(), 1);
-        let new = read(r#","from":"2026-11-23T00:00:00Z","source":"topic""#).unwrap();
-        let standing = Vec::new();
-        assert_eq!(new.selection.source, Source::Topic { subscription_id, standing });
+        assert_eq!((asked.subscription_id, asked.standing), (ID.parse().unwrap(), standing));
+        assert!(matches!(asked.from, From::Inbox) && asked.pace.dry_run);
+        assert_eq!(asked.event_types.len(), 1);
+        let asked = read(r#","from":"2026-11-23T00:00:00Z","source":"topic""#).unwrap();
+        assert!(matches!(asked.from, From::Topic) && asked.standing.is_empty());
     }
 
     #[test]
@@ -351,9 +279,9 @@ mod tests {
             (format!(r#"{from},"status":["delivered","lost"]"#), "/status/1"),
             (format!(r#"{from},"event_types":["a b"]"#), "/event_types/0"),
         ] {
-            let problem = read(&fields).unwrap_err();
+            let problem = read(&fields).err().unwrap();
             assert_eq!(problem.faults[0].pointer, pointer, "{fields}: {problem:?}");
         }
-        assert_eq!(read("").unwrap_err().kind, Kind::MalformedBody);
+        assert_eq!(read("").err().unwrap().kind, Kind::MalformedBody);
     }
 }

@@ -319,7 +319,7 @@ fn judge(
 }
 
 /// The member `event_types`.
-pub(super) fn event_types(texts: Vec<String>) -> Result<Vec<EventTypePattern>, Problem> {
+pub(crate) fn event_types(texts: Vec<String>) -> Result<Vec<EventTypePattern>, Problem> {
     if texts.len() > MAX_EVENT_TYPES {
         return Err(Problem::field("/event_types", format!("has at most {MAX_EVENT_TYPES} items")));
     }
