@@ -7,6 +7,7 @@
 //! `events.dlq`. On shutdown, lanes drain before the consumer leaves its group.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -244,7 +245,7 @@ impl<H: Handler> Poller<H> {
                 return Err(KafkaError::new("produce to Kafka", "the producer can't go on"));
             }
             let group = self.client.context();
-            if is_commit_due(committed.elapsed(), group.exposed()) {
+            if is_commit_due(committed.elapsed(), group.exposed().load(Ordering::Relaxed)) {
                 committed = Instant::now();
                 let lanes = group.lanes();
                 if let Err(error) = rebalance::commit(&self.client, &lanes, CommitMode::Async) {
@@ -283,6 +284,7 @@ impl<H: Handler> Poller<H> {
                     self.config.window,
                     before,
                     Arc::downgrade(&self.client),
+                    Arc::clone(self.client.context().exposed()),
                 )
             });
         let record = record(message);

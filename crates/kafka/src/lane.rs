@@ -7,6 +7,7 @@
 //! resumes it when there is room, and knows what may be committed of it ([`Lane::progress`]).
 //! A *closed* lane goes no further: its partition may belong to someone else by now.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -29,6 +30,8 @@ pub(crate) struct Lane {
     /// What was finished by whoever had the partition before, behind where it is read from.
     before: Finished,
     consumer: Weak<BaseConsumer<Group>>,
+    /// Records of the group that were finished since the last commit.
+    exposed: Arc<AtomicUsize>,
     state: Mutex<State>,
     /// Signalled when nothing is being worked on any more.
     idle: Condvar,
@@ -66,6 +69,7 @@ impl Lane {
         limit: Window,
         before: Finished,
         consumer: Weak<BaseConsumer<Group>>,
+        exposed: Arc<AtomicUsize>,
     ) -> Self {
         Self {
             topic,
@@ -74,6 +78,7 @@ impl Lane {
             limit,
             before,
             consumer,
+            exposed,
             state: Mutex::default(),
             idle: Condvar::new(),
         }
@@ -106,9 +111,7 @@ impl Lane {
             return;
         }
         state.finish(offset);
-        if let Some(consumer) = self.consumer.upgrade() {
-            consumer.context().one_more_exposed();
-        }
+        self.exposed.fetch_add(1, Ordering::Relaxed);
         // Half empty, not just below full: each resume costs a new fetch.
         if state.paused && self.limit.has_room(&state.window) && !self.stop.is_asked() {
             state.paused = false;
@@ -213,7 +216,7 @@ mod tests {
 
     fn lane() -> Lane {
         let limit = Window { records: 100, bytes: 1_000_000 };
-        Lane::new("events".into(), 0, limit, Finished::default(), Weak::new())
+        Lane::new("events".into(), 0, limit, Finished::default(), Weak::new(), Arc::default())
     }
 
     fn soon() -> Instant {
@@ -277,7 +280,7 @@ mod tests {
 
         let before = Finished::decode(head, &metadata);
         let limit = Window { records: 100, bytes: 1_000_000 };
-        let next = Lane::new("events".into(), 0, limit, before, Weak::new());
+        let next = Lane::new("events".into(), 0, limit, before, Weak::new(), Arc::default());
         let begun: Vec<_> = (head..20).filter(|offset| next.begin(*offset, 1).is_some()).collect();
         assert_eq!(begun, [11, 14, 15, 16, 18, 19]);
         for offset in begun {
@@ -289,7 +292,8 @@ mod tests {
     #[test]
     fn what_was_finished_before_us_is_not_forgotten_where_we_have_not_read_it() {
         let limit = Window { records: 100, bytes: 1_000_000 };
-        let lane = |before| Lane::new("events".into(), 0, limit, before, Weak::new());
+        let lane =
+            |before| Lane::new("events".into(), 0, limit, before, Weak::new(), Arc::default());
         let first = lane(Finished::default());
         for offset in 10..20 {
             first.begin(offset, 1);

@@ -32,7 +32,7 @@ pub(crate) struct Group {
     /// Of partitions that came and have no lane yet.
     finished: Mutex<HashMap<(String, i32), Finished>>,
     /// Records that were finished since the last commit: after a crash now, they are done again.
-    exposed: AtomicUsize,
+    exposed: Arc<AtomicUsize>,
 }
 
 impl Group {
@@ -42,7 +42,7 @@ impl Group {
             drain,
             lanes: Mutex::default(),
             finished: Mutex::default(),
-            exposed: AtomicUsize::new(0),
+            exposed: Arc::default(),
         }
     }
 
@@ -67,12 +67,9 @@ impl Group {
         self.lock().values().flat_map(HashMap::values).map(Arc::clone).collect()
     }
 
-    pub(crate) fn one_more_exposed(&self) {
-        self.exposed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn exposed(&self) -> usize {
-        self.exposed.load(Ordering::Relaxed)
+    /// For lanes to count in.
+    pub(crate) fn exposed(&self) -> &Arc<AtomicUsize> {
+        &self.exposed
     }
 
     fn take(&self, topic: &str, partition: i32) -> Option<Arc<Lane>> {
