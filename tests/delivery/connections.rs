@@ -8,10 +8,10 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use triggerline_testkit::{Client, Services, World, wait_until};
+use triggerline_testkit::{Client, Receiver, Services, World, subscribe, wait_until};
 
 use crate::identity::head;
-use crate::{BINARY, LIMIT, publish};
+use crate::{BINARY, LIMIT, matched, publish, wait_for};
 
 /// What all endpoints together have seen.
 #[derive(Default)]
@@ -87,6 +87,55 @@ async fn there_are_never_more_than_the_installation_bears() -> anyhow::Result<()
     .await?;
     // An endpoint learns a little later that a connection was closed. Each with its own: 40 and more.
     assert!((2..2 * MOST).contains(&most), "{most} connections at once");
+    services.terminate().await?;
+    world.tear_down().await
+}
+
+/// One customer's endpoints hang, more of them than there are places. Another's are asked all the same,
+/// and that they had to wait is not told of them.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn who_hangs_leaves_places_for_others() -> anyhow::Result<()> {
+    const HANGING: usize = 30;
+    const EVENTS: usize = 20;
+    let mut world = World::on_real_parts(BINARY).await?;
+    // 8 requests at once, 2 of one customer.
+    world.set("TRIGGERLINE_DELIVERY__CONNECTIONS", "16");
+    let services = Services::start(&world).await?;
+    let receiver = Receiver::start().await?;
+    let hanging = Client::new(&services.base, world.customer("hanging").await?);
+    let other = Client::new(&services.base, world.customer("other").await?);
+    let paths: Vec<_> = (0..HANGING).map(|number| format!("hanging-{number}")).collect();
+    for path in &paths {
+        subscribe(&hanging, &receiver, path, "a.b", None, Vec::new()).await?;
+        receiver.answers(path, false);
+    }
+    subscribe(&other, &receiver, "other", "a.b", None, Vec::new()).await?;
+    matched(&other, "a.b").await?;
+    let asked = || paths.iter().map(|path| receiver.asked(path)).sum::<usize>();
+    wait_until("requests to hang", LIMIT, || async {
+        publish(&hanging, "a.b", 1).await.map_err(|error| error.to_string())?;
+        if asked() > 0 { Ok(()) } else { Err("none was asked".to_owned()) }
+    })
+    .await?;
+    publish(&other, "a.b", EVENTS).await?;
+    wait_for(&receiver, "other", 1 + EVENTS).await?;
+    // Each at once: no attempt failed for want of a place.
+    let came = receiver.received().iter().filter(|one| one.path == "other").count();
+    assert_eq!(came, 1 + EVENTS);
+    let page = other.get("/v1/inbox?limit=200").await?.expect(StatusCode::OK)?;
+    let newest = page["data"][0]["event_id"].as_str().unwrap();
+    let path = format!("/v1/events/{newest}/deliveries");
+    wait_until("its delivery to be known", LIMIT, || async {
+        let page = other.get(&path).await.and_then(|answer| answer.json());
+        let page = page.map_err(|error| error.to_string())?;
+        let attempts = page["data"][0]["attempts"].as_array().map_or(0, Vec::len);
+        if attempts == 1 { Ok(()) } else { Err(page.to_string()) }
+    })
+    .await?;
+    for path in &paths {
+        receiver.answers(path, true);
+    }
     services.terminate().await?;
     world.tear_down().await
 }

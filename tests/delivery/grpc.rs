@@ -68,6 +68,7 @@ impl Caller {
             subscription_id: of.to_owned(),
             lease_id: leased.lease_id.clone(),
             delivery_ids: Vec::new(),
+            all: true,
         };
         let answer = self.pull.clone().acknowledge_deliveries(self.ask(asked)).await?.into_inner();
         assert_eq!(answer.delivery_ids.len(), leased.deliveries.len());
@@ -168,6 +169,7 @@ async fn deliveries_are_pulled_over_grpc() -> anyhow::Result<()> {
         subscription_id: subscription(),
         lease_id: lease_id(at),
         delivery_ids: vec![id(at)],
+        all: false,
     };
     let done = mine.pull.clone().acknowledge_deliveries(mine.ask(acknowledge(0))).await?;
     assert_eq!(done.into_inner().delivery_ids, [id(0)]);
@@ -177,6 +179,7 @@ async fn deliveries_are_pulled_over_grpc() -> anyhow::Result<()> {
         subscription_id: subscription(),
         lease_id: lease_id(1),
         delivery_ids: vec![id(1)],
+        all: false,
         delay_seconds: None,
     };
     let done = mine.pull.clone().release_deliveries(mine.ask(release)).await?;
@@ -185,6 +188,7 @@ async fn deliveries_are_pulled_over_grpc() -> anyhow::Result<()> {
         subscription_id: subscription(),
         lease_id: lease_id(2),
         delivery_ids: vec![id(2)],
+        all: false,
         lease_seconds,
     };
     let done = mine.pull.clone().extend_lease(mine.ask(extend(Some(3_600)))).await?;
@@ -222,6 +226,9 @@ async fn deliveries_are_pulled_over_grpc() -> anyhow::Result<()> {
         let status = mine.lease(asked).await.unwrap_err();
         assert_eq!((status.code(), &*blamed(&status)), (Code::InvalidArgument, field));
     }
+    let none = AcknowledgeDeliveriesRequest { delivery_ids: Vec::new(), ..acknowledge(2) };
+    let status = mine.pull.clone().acknowledge_deliveries(mine.ask(none)).await.unwrap_err();
+    assert_eq!(blamed(&status), "delivery_ids", "an empty list is not all");
     // Another customer is told that there is no such subscription, whatever they ask of it.
     let foreign = [
         theirs.lease(asked()).await.unwrap_err(),

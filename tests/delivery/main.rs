@@ -16,6 +16,7 @@ mod poison;
 mod pull;
 mod reach;
 mod replays;
+mod selectors;
 mod wishes;
 
 use std::time::Duration;

@@ -1,11 +1,13 @@
 //! One service's picture of all subscriptions, kept up to date from the control store.
 //!
-//! The **picture** ([`Following`]) answers from memory. Its **poller** ([`FollowingHandle`])
+//! The **picture** ([`Following`]) answers from memory: what one subscription is, and what the service
+//! makes of all of a customer's, its [`View`]. Its **poller** ([`FollowingHandle`])
 //! asks the store whenever that says that something has changed, and every so often anyway, for
 //! what is newer than the revision it knows; one such question is a **round**, which serves all
-//! who were waiting when it began. Each change replaces only that subscription's entry and its customer's view: adding one of 100,000 costs
-//! as much as its customer has subscriptions. A lock guards the two maps; it is held to copy an
-//! `Arc` out or to put one in, never while anything is compiled, matched or awaited.
+//! who were waiting when it began. A change is made to a copy of its customer's view, which then takes
+//! the place of the old one: whoever has a view sees all of a change or nothing of it. A lock guards the
+//! two maps; it is held to copy an `Arc` out or to put one in, never while anything is compiled, matched
+//! or awaited.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -21,39 +23,37 @@ use crate::{ControlStore, StoreError};
 /// Changes that one query asks for.
 const PAGE: usize = 1_000;
 
-type Make<T> = Box<dyn Fn(&Subscription) -> Option<T> + Send + Sync>;
+/// What a service makes of a customer's subscriptions. It is copied for every change.
+pub trait View: Clone + Default + Send + Sync + 'static {
+    /// A subscription is like this from now on, whether it is new, changed or deleted.
+    fn change(&mut self, subscription: &Arc<Subscription>);
 
-pub struct Following<T> {
+    /// It is as good as the one of a customer who has none.
+    fn is_empty(&self) -> bool;
+}
+
+/// For who only asks about single subscriptions.
+impl View for () {
+    fn change(&mut self, _: &Arc<Subscription>) {}
+
+    fn is_empty(&self) -> bool {
+        true
+    }
+}
+
+pub struct Following<V> {
     store: Arc<dyn ControlStore>,
-    /// What the service makes of a subscription; `None` where it has no use for it.
-    make: Make<T>,
-    state: RwLock<State<T>>,
+    state: RwLock<State<V>>,
     /// One at a time, so that two callers don't apply changes crosswise.
     rounds: Rounds,
 }
 
-struct State<T> {
-    entries: HashMap<SubscriptionId, Arc<Entry<T>>>,
-    views: HashMap<CustomerId, Arc<CustomerView<T>>>,
+struct State<V> {
+    /// As they were last seen, deleted ones included.
+    subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
+    views: HashMap<CustomerId, Arc<V>>,
     revision: Revision,
     refreshed: Instant,
-}
-
-/// A subscription as it was last seen, deleted ones included.
-pub struct Entry<T> {
-    pub subscription: Subscription,
-    pub made: Option<T>,
-}
-
-/// A customer's subscriptions that the service has a use for, in the order of their ids.
-pub struct CustomerView<T> {
-    entries: Vec<Arc<Entry<T>>>,
-}
-
-impl<T> CustomerView<T> {
-    pub fn live(&self) -> impl Iterator<Item = (&Subscription, &T)> {
-        self.entries.iter().filter_map(|entry| Some((&entry.subscription, entry.made.as_ref()?)))
-    }
 }
 
 /// Keeps the picture up to date until it is dropped.
@@ -67,18 +67,16 @@ impl Drop for FollowingHandle {
     }
 }
 
-impl<T: Send + Sync + 'static> Following<T> {
+impl<V: View> Following<V> {
     /// Loads everything, then follows changes as the store tells of them, and `every` so often.
     pub async fn start(
         store: Arc<dyn ControlStore>,
         every: Duration,
-        make: impl Fn(&Subscription) -> Option<T> + Send + Sync + 'static,
     ) -> Result<(Arc<Self>, FollowingHandle), StoreError> {
         let following = Arc::new(Self {
             store,
-            make: Box::new(make),
             state: RwLock::new(State {
-                entries: HashMap::new(),
+                subscriptions: HashMap::new(),
                 views: HashMap::new(),
                 revision: Revision::default(),
                 refreshed: Instant::now(),
@@ -92,14 +90,19 @@ impl<T: Send + Sync + 'static> Following<T> {
         Ok((following, FollowingHandle { poller }))
     }
 
-    /// The customer's subscriptions that the service has a use for.
-    pub fn of_customer(&self, id: CustomerId) -> Option<Arc<CustomerView<T>>> {
+    /// What the service makes of the customer's subscriptions; `None` if that is nothing.
+    pub fn of_customer(&self, id: CustomerId) -> Option<Arc<V>> {
         self.read().views.get(&id).cloned()
     }
 
+    /// Those of all customers.
+    pub fn views(&self) -> Vec<Arc<V>> {
+        self.read().views.values().cloned().collect()
+    }
+
     /// A subscription as it was last seen.
-    pub fn subscription(&self, id: SubscriptionId) -> Option<Arc<Entry<T>>> {
-        self.read().entries.get(&id).cloned()
+    pub fn subscription(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
+        self.read().subscriptions.get(&id).cloned()
     }
 
     pub fn revision(&self) -> Revision {
@@ -121,14 +124,20 @@ impl<T: Send + Sync + 'static> Following<T> {
     async fn ask(&self) -> Result<(), StoreError> {
         loop {
             let changes = self.store.changes_since(self.revision(), PAGE).await?;
-            // Compiled before the lock is taken.
-            let made = |subscription: Subscription| {
-                let made = (self.make)(&subscription);
-                Arc::new(Entry { subscription, made })
-            };
-            let entries = changes.subscriptions.into_iter().map(made).collect();
+            let newer: Vec<_> = changes.subscriptions.into_iter().map(Arc::new).collect();
+            // Before the lock is taken.
+            let views = self.changed(&newer);
             let mut state = self.write();
-            state.apply(entries);
+            for subscription in newer {
+                state.subscriptions.insert(subscription.id, subscription);
+            }
+            for (customer, view) in views {
+                if view.is_empty() {
+                    state.views.remove(&customer);
+                } else {
+                    state.views.insert(customer, Arc::new(view));
+                }
+            }
             // Past rows that can't be read too: they would be asked for again for good.
             state.revision = state.revision.max(changes.revision);
             if !changes.more {
@@ -136,6 +145,17 @@ impl<T: Send + Sync + 'static> Following<T> {
                 return Ok(());
             }
         }
+    }
+
+    /// The views that these change, as they are then. Only one round at a time comes here.
+    fn changed(&self, changed: &[Arc<Subscription>]) -> HashMap<CustomerId, V> {
+        let mut views: HashMap<CustomerId, V> = HashMap::new();
+        for subscription in changed {
+            let customer = subscription.customer_id;
+            let now = || self.of_customer(customer).as_deref().cloned().unwrap_or_default();
+            views.entry(customer).or_insert_with(now).change(subscription);
+        }
+        views
     }
 
     async fn poll(self: Arc<Self>, every: Duration, mut news: watch::Receiver<u64>) {
@@ -170,40 +190,11 @@ impl<T: Send + Sync + 'static> Following<T> {
         }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, State<T>> {
+    fn read(&self) -> RwLockReadGuard<'_, State<V>> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State<T>> {
+    fn write(&self) -> RwLockWriteGuard<'_, State<V>> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<T> State<T> {
-    fn apply(&mut self, entries: Vec<Arc<Entry<T>>>) {
-        let mut by_customer: HashMap<CustomerId, Vec<Arc<Entry<T>>>> = HashMap::new();
-        for entry in entries {
-            self.entries.insert(entry.subscription.id, Arc::clone(&entry));
-            by_customer.entry(entry.subscription.customer_id).or_default().push(entry);
-        }
-        for (customer, changed) in by_customer {
-            let mut live = self.views.remove(&customer).map_or_else(Vec::new, |view| {
-                // Usually nobody else holds it; a reader that does keeps the old view.
-                Arc::try_unwrap(view).map_or_else(|view| view.entries.clone(), |view| view.entries)
-            });
-            for entry in changed {
-                let id = entry.subscription.id;
-                let place = live.binary_search_by_key(&id, |live| live.subscription.id);
-                match (place, entry.made.is_some()) {
-                    (Ok(at), true) => live[at] = entry,
-                    (Ok(at), false) => drop(live.remove(at)),
-                    (Err(at), true) => live.insert(at, entry),
-                    (Err(_), false) => {}
-                }
-            }
-            if !live.is_empty() {
-                self.views.insert(customer, Arc::new(CustomerView { entries: live }));
-            }
-        }
     }
 }

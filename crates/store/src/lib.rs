@@ -41,7 +41,7 @@ pub use event::{
     DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Position, StoredDelivery,
     StoredEvent,
 };
-pub use following::{Following, FollowingHandle};
+pub use following::{Following, FollowingHandle, View};
 pub use postgres::PostgresControl;
 pub use sqlite::{SqliteControl, SqliteEvents};
 pub use url::{open_cache, open_control, open_events};

@@ -2,14 +2,18 @@
 //! PostgreSQL does is in `postgres.rs`.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use triggerline_store::{
     ControlStore, EventStore as _, Following, InboxQuery, KeyCreation, NewCustomer,
-    NewSubscription, SecretKeys, SqliteControl, SqliteEvents, conformance,
+    NewSubscription, SecretKeys, SqliteControl, SqliteEvents, View, conformance,
 };
-use triggerline_types::{Actor, Customer, CustomerId, Endpoint, Secret, SubscriptionState};
+use triggerline_types::{
+    Actor, Customer, CustomerId, Endpoint, Secret, Selector, Subscription, SubscriptionId,
+    SubscriptionState,
+};
 
 const BY: Actor = Actor::Operator;
 
@@ -109,8 +113,25 @@ fn new_subscription(customer_id: CustomerId, workflow_id: &str) -> NewSubscripti
         customer_id,
         workflow_id: workflow_id.to_owned(),
         event_types: Vec::new(),
-        jsonpath: None,
+        selector: Selector::default(),
         endpoint: Endpoint::new("https://a.example/", Secret::generate()),
+    }
+}
+
+/// The workflows of those that are active, in the order of their ids.
+#[derive(Clone, Default)]
+struct Active(BTreeMap<SubscriptionId, String>);
+
+impl View for Active {
+    fn change(&mut self, one: &Arc<Subscription>) {
+        self.0.remove(&one.id);
+        if one.state == SubscriptionState::Active {
+            self.0.insert(one.id, one.workflow_id.clone());
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -123,13 +144,8 @@ async fn following_sees_changes_and_keeps_customers_apart() {
             .unwrap(),
     );
     store.migrate().await.unwrap();
-    let active = |state: &SubscriptionState| *state == SubscriptionState::Active;
     let (following, _handle) =
-        Following::start(store.clone(), Duration::from_hours(1), move |one| {
-            active(&one.state).then(|| one.workflow_id.clone())
-        })
-        .await
-        .unwrap();
+        Following::<Active>::start(store.clone(), Duration::from_hours(1)).await.unwrap();
 
     let mut customers = Vec::new();
     for name in ["a", "b"] {
@@ -142,7 +158,7 @@ async fn following_sees_changes_and_keeps_customers_apart() {
     }
     let live = |customer: usize| -> Vec<String> {
         let view = following.of_customer(customers[customer]);
-        view.iter().flat_map(|view| view.live()).map(|(_, made)| made.clone()).collect()
+        view.iter().flat_map(|view| view.0.values().cloned()).collect()
     };
     following.catch_up().await.unwrap();
     assert_eq!(
@@ -161,7 +177,7 @@ async fn following_sees_changes_and_keeps_customers_apart() {
     assert_eq!((live(0), live(1)), (vec!["0".into(), "4".into()], Vec::<String>::new()));
     assert_eq!(following.revision(), last.revision);
     let deleted = following.subscription(made[1].id).unwrap();
-    assert_eq!(deleted.subscription.state, SubscriptionState::Deleted, "known, though not live");
+    assert_eq!(deleted.state, SubscriptionState::Deleted, "known, though not live");
     set(2, SubscriptionState::Active).await;
     following.catch_up().await.unwrap();
     assert_eq!(live(0), ["0", "2", "4"], "in the order of their ids again");
@@ -178,7 +194,7 @@ async fn following_is_woken_by_a_change() {
     );
     store.migrate().await.unwrap();
     let (following, _handle) =
-        Following::start(store.clone(), Duration::from_hours(1), |one| Some(one.id)).await.unwrap();
+        Following::<()>::start(store.clone(), Duration::from_hours(1)).await.unwrap();
     let customer = customer(&store, "woken").await;
     let made = store.create_subscription(new_subscription(customer, "w"), BY).await.unwrap();
     let known = async {
@@ -213,9 +229,9 @@ async fn following_passes_a_subscription_that_cant_be_read() {
     assert_eq!((changes.subscriptions.len(), changes.more), (0, true), "a page of its own");
     assert_eq!(changes.revision, made[1].revision);
     let (following, _handle) =
-        Following::start(store, Duration::from_hours(1), |one| Some(one.id)).await.unwrap();
+        Following::<Active>::start(store, Duration::from_hours(1)).await.unwrap();
     let view = following.of_customer(customer).unwrap();
-    let live: Vec<_> = view.live().map(|(_, id)| *id).collect();
+    let live: Vec<_> = view.0.keys().copied().collect();
     assert_eq!(live, [made[0].id, made[2].id]);
     assert_eq!(following.revision(), made[3].revision);
 }

@@ -47,6 +47,11 @@ impl EventType {
 pub struct EventTypePattern(String);
 
 impl EventTypePattern {
+    /// Every event type.
+    pub fn every() -> Self {
+        Self("*".to_owned())
+    }
+
     pub fn parse(text: impl Into<String>) -> Result<Self, InvalidEventType> {
         let text = text.into();
         check(&text, |c| c == '*')?;

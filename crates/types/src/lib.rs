@@ -43,4 +43,6 @@ pub use replay::{Progress, Replay, ReplayState, Selection, Source, Standing};
 pub use schema::{Schema, SchemaMode};
 pub use secret::{InvalidSecret, PublicKey, Secret, SigningKey};
 pub use status::{DeliveryState, EventStatus};
-pub use subscription::{Endpoint, OldSecret, Revision, Subscription, SubscriptionState};
+pub use subscription::{
+    Endpoint, OldSecret, Revision, Selector, Subscription, SubscriptionState, covers,
+};

@@ -12,8 +12,7 @@ pub struct Subscription {
     pub workflow_id: String,
     /// Empty means: every type.
     pub event_types: Vec<EventTypePattern>,
-    /// An RFC 9535 query over the payload; the event matches when it selects something.
-    pub jsonpath: Option<String>,
+    pub selector: Selector,
     pub endpoint: Endpoint,
     pub state: SubscriptionState,
     /// The number of its last change, in the one sequence of all subscriptions' changes.
@@ -26,13 +25,27 @@ impl Subscription {
     /// Whether an event of this type is for it, as far as the type tells. Those about
     /// Triggerline itself are only for who names them.
     pub fn covers(&self, event_type: &EventType) -> bool {
-        if event_type.is_operational() {
-            let named = |pattern: &&EventTypePattern| pattern.as_str().starts_with(OPERATIONAL);
-            return self.event_types.iter().filter(named).any(|one| one.matches(event_type));
-        }
-        self.event_types.is_empty()
-            || self.event_types.iter().any(|pattern| pattern.matches(event_type))
+        covers(&self.event_types, event_type)
     }
+}
+
+/// Whether a subscription that names these types is for events of that type: see
+/// [`Subscription::covers`].
+pub fn covers(event_types: &[EventTypePattern], event_type: &EventType) -> bool {
+    if event_type.is_operational() {
+        let named = |pattern: &&EventTypePattern| pattern.as_str().starts_with(OPERATIONAL);
+        return event_types.iter().filter(named).any(|one| one.matches(event_type));
+    }
+    event_types.is_empty() || event_types.iter().any(|pattern| pattern.matches(event_type))
+}
+
+/// What a subscription wants of a payload, in its owner's words. All that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// An event pattern, as JSON text.
+    pub pattern: Option<String>,
+    /// An RFC 9535 query; the event matches when it selects something.
+    pub jsonpath: Option<String>,
 }
 
 /// Where webhooks go and what signs them.

@@ -92,6 +92,15 @@ impl Inside {
     }
 }
 
+impl Inside {
+    /// How many records its subscription holds.
+    pub(crate) fn crowd(&self) -> usize {
+        let held = self.crowds.held();
+        let crowd = held.get(&self.partition);
+        crowd.and_then(|crowd| crowd.each.get(&self.subscription)).map_or(0, |own| own.records)
+    }
+}
+
 impl Drop for Inside {
     fn drop(&mut self) {
         let mut held = self.crowds.held();

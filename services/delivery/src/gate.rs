@@ -37,6 +37,10 @@ const USUAL: Duration = Duration::from_mins(5);
 /// The least and the longest that a delivery is put off because too many are before it.
 const SOONEST: Duration = Duration::from_secs(1);
 const LATEST: Duration = Duration::from_mins(5);
+/// Who is sent so soon holds nobody up by waiting where it is.
+const SOON: Duration = Duration::from_millis(200);
+/// How long ago an endpoint has answered, at most, for its pace of late to be that of now.
+pub(crate) const RECENT: Duration = Duration::from_millis(100);
 /// The longest while it isn't known how fast the endpoint is.
 const LATEST_UNKNOWN: Duration = Duration::from_mins(1);
 
@@ -54,6 +58,8 @@ pub(crate) struct Gate {
     usual: Option<(f64, Instant)>,
     /// Seconds that an answer took lately.
     lately: Option<f64>,
+    /// When the last one came.
+    answered: Option<Instant>,
     breaker: Breaker,
     held_until: Option<Instant>,
     /// Until when those who were put off have been told to come.
@@ -143,6 +149,7 @@ impl Gate {
             shrunk: None,
             usual: None,
             lately: None,
+            answered: None,
             breaker: Breaker::Closed { failures: 0 },
             held_until: None,
             queued_until: None,
@@ -231,6 +238,7 @@ impl Gate {
     }
 
     fn answered(&mut self, latency: f64, pass: Pass, now: Instant) {
+        self.answered = Some(now);
         let usual = match self.usual {
             Some((usual, since)) if usual < latency && now < since + USUAL => usual,
             _ => {
@@ -260,6 +268,16 @@ impl Gate {
 
     fn hold(&mut self, hold: Option<Duration>, now: Instant) {
         self.held_until = self.held_until.max(hold.map(|hold| now + hold));
+    }
+
+    /// Whether so many are sent soon, if the endpoint goes on as it does now.
+    #[expect(clippy::cast_precision_loss, reason = "a window's records")]
+    pub(crate) fn sends_soon(&self, waiting: usize, now: Instant) -> bool {
+        let goes_on = self.answered.is_some_and(|at| now.saturating_duration_since(at) <= RECENT);
+        goes_on
+            && self
+                .lately
+                .is_some_and(|each| waiting as f64 * each / self.limit <= SOON.as_secs_f64())
     }
 
     /// How long a delivery is put off that finds the gate full: until those before it should have
@@ -317,6 +335,26 @@ mod tests {
             passes.len()
         };
         (0..rounds).map(round).collect()
+    }
+
+    #[test]
+    fn who_answers_fast_and_still_does_sends_soon() {
+        let begin = Instant::now();
+        let mut gate = Gate::new(64);
+        assert!(!gate.sends_soon(1, begin), "nothing is known of it");
+        let pass = go(&mut gate, begin);
+        let now = begin + 2 * MILLI;
+        gate.leave(pass, Ended::Well { latency: 2 * MILLI }, now);
+        // 16 at once, 2 ms each: 125 µs for each.
+        for (waiting, later, soon) in [
+            (1, 0, true),
+            (1_500, 0, true),
+            (1_700, 0, false),
+            (1_500, 100, true),
+            (1_500, 101, false),
+        ] {
+            assert_eq!(gate.sends_soon(waiting, now + later * MILLI), soon, "{waiting} {later}");
+        }
     }
 
     #[test]

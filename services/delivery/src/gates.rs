@@ -13,7 +13,7 @@ use triggerline_service::clock::Clock;
 use triggerline_types::{SubscriptionId, Throttle};
 
 use crate::crowd::Inside;
-use crate::gate::{Ended, Entry, Gate, Pass};
+use crate::gate::{Ended, Entry, Gate, Pass, RECENT};
 use crate::turns::{Turns, gap};
 
 /// Whose turn comes later than this doesn't wait for it here.
@@ -98,8 +98,11 @@ impl Gates {
             // From before it asks, so that no place that becomes free is missed.
             let mut free = std::pin::pin!(watched.free.notified());
             free.as_mut().enable();
-            let crowded = inside.is_crowded();
             let now = self.clock.instant();
+            // Where the rest of a crowd is sent in no time, nobody behind it is held up.
+            let crowded = inside.is_crowded();
+            let soon = crowded && watched.gate().sends_soon(inside.crowd(), now);
+            let crowded = crowded && !soon;
             {
                 let mut gate = watched.gate();
                 match gate.enter(crowded, now) {
@@ -117,6 +120,8 @@ impl Gates {
             }
             tokio::select! {
                 () = free => {}
+                // Unless it has stopped answering meanwhile.
+                () = self.clock.sleep(RECENT), if soon => {}
                 () = stop.asked() => return Admission::Stopped,
             }
         }

@@ -9,8 +9,8 @@ use triggerline_kafka::{Consumed, Handler, HandlerError, Producer, Stop, Topic, 
 use triggerline_service::clock::Clock;
 use triggerline_store::{ControlStore, Following};
 use triggerline_types::{
-    Actor, Attempt, Batching, Delivery, DeliverySettings, Endpoint, Outcome, Response,
-    Subscription, SubscriptionId, SubscriptionState, truncate_to_millis,
+    Actor, Attempt, Batching, Delivery, DeliverySettings, Outcome, Response, Subscription,
+    SubscriptionState, truncate_to_millis,
 };
 use triggerline_wire as wire;
 
@@ -20,6 +20,7 @@ use crate::decide::{Decision, Policy, Seen, decide};
 use crate::gate::Ended;
 use crate::gates::{Admission, Admitted, Gates};
 use crate::health::Watch;
+use crate::places::Places;
 use crate::queue::{self, Clerk};
 use crate::request::Parcel;
 use crate::send::{self, Sender, Sent};
@@ -30,6 +31,7 @@ pub(crate) struct Deliverer {
     pub(crate) control: Arc<dyn ControlStore>,
     pub(crate) crowds: Crowds,
     pub(crate) gates: Gates,
+    pub(crate) places: Places,
     pub(crate) batches: Batches,
     pub(crate) clerk: Clerk,
     /// How long what nobody takes stays in its queue.
@@ -83,28 +85,23 @@ impl Deliverer {
     async fn subscription(
         &self,
         delivery: &Delivery,
-    ) -> Result<Option<Subscription>, HandlerError> {
+    ) -> Result<Option<Arc<Subscription>>, HandlerError> {
         // Another customer's subscription is none (a record that was put there by hand).
-        let ours = |found: &Subscription| found.customer_id == delivery.event.customer_id;
-        let known = || {
-            let entry = self.subscriptions.subscription(delivery.subscription_id)?;
-            let known = &entry.subscription;
-            (ours(known) && known.revision >= delivery.subscription_revision).then(|| known.clone())
-        };
-        if let Some(subscription) = known() {
-            return Ok(Some(subscription));
+        let ours = |found: &Arc<Subscription>| found.customer_id == delivery.event.customer_id;
+        let known = self.subscriptions.subscription(delivery.subscription_id).filter(ours);
+        if known.as_ref().is_some_and(|known| known.revision >= delivery.subscription_revision) {
+            return Ok(known);
         }
         self.subscriptions.catch_up().await.map_err(|error| HandlerError::again(&error))?;
         // A store that was restored from a backup may know an older revision: that one counts.
-        let entry = self.subscriptions.subscription(delivery.subscription_id);
-        Ok(entry.map(|entry| entry.subscription.clone()).filter(ours))
+        Ok(self.subscriptions.subscription(delivery.subscription_id).filter(ours))
     }
 
     /// The subscription, if it is still owed something; else what becomes of the delivery.
     pub(crate) async fn owed(
         &self,
         delivery: &Delivery,
-    ) -> Result<Result<Subscription, Outcome>, HandlerError> {
+    ) -> Result<Result<Arc<Subscription>, Outcome>, HandlerError> {
         let ended = |why: &str| Ok(Err(Outcome::Cancelled { reason: why.to_owned() }));
         let Some(subscription) = self.subscription(delivery).await? else {
             return ended("there is no such subscription");
@@ -147,9 +144,9 @@ impl Deliverer {
             // It may have waited long: the endpoint as it is now.
             Admission::Admitted(admitted) => Ok(match self.owed(delivery).await? {
                 Err(outcome) => Share::Settled(outcome),
-                Ok(Subscription { endpoint, .. }) => {
+                Ok(subscription) => {
                     let parcel = Parcel::One(delivery);
-                    Share::Asked(self.ask(parcel, id, &endpoint, admitted).await.0)
+                    Share::Asked(self.ask(parcel, &subscription, admitted).await.0)
                 }
             }),
         }
@@ -186,9 +183,9 @@ impl Deliverer {
         let batch = lead.close();
         Ok(match owed {
             Err(outcome) => batch.tell_all(Share::Settled(outcome)),
-            Ok(Subscription { endpoint, .. }) => {
+            Ok(subscription) => {
                 let parcel = Parcel::Several(&batch.deliveries);
-                let (asked, body) = self.ask(parcel, id, &endpoint, admitted).await;
+                let (asked, body) = self.ask(parcel, &subscription, admitted).await;
                 batch.tell_each(&asked, &body)
             }
         })
@@ -199,10 +196,11 @@ impl Deliverer {
     async fn ask(
         &self,
         parcel: Parcel<'_>,
-        id: SubscriptionId,
-        endpoint: &Endpoint,
+        subscription: &Subscription,
         admitted: Admitted,
     ) -> (Asked, Vec<u8>) {
+        let Subscription { id, customer_id, ref endpoint, .. } = *subscription;
+        let _place = self.places.take(customer_id).await;
         let (started_at, begun) = (self.now(), Instant::now());
         let Sent { response, retry_after, body } =
             self.sender.send(parcel, id, endpoint, started_at).await;

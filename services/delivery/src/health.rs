@@ -156,10 +156,9 @@ impl Watchman {
     }
 
     async fn disable(&self, id: SubscriptionId, since: OffsetDateTime) -> anyhow::Result<()> {
-        let Some(entry) = self.subscriptions.subscription(id) else {
+        let Some(subscription) = self.subscriptions.subscription(id) else {
             return Ok(());
         };
-        let subscription = &entry.subscription;
         // A paused one gets nothing new anyway; what its owner or the receiver ended has ended.
         if subscription.state != SubscriptionState::Active {
             return Ok(());
@@ -169,7 +168,7 @@ impl Watchman {
         let now = truncate_to_millis(self.clock.now());
         let told_at = since + self.patience;
         let event_id = EventId::told(*id.as_uuid(), &millis(since).to_be_bytes(), told_at);
-        let event = event(event_id, subscription, since, &reason, now)?;
+        let event = event(event_id, &subscription, since, &reason, now)?;
         let topic = self.topics.name(Topic::Events);
         self.producer.send(&topic, &wire::event::encode(&event)).await?;
         let state = SubscriptionState::Disabled { reason };

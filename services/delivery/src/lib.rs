@@ -21,6 +21,7 @@ mod gates;
 mod handler;
 mod health;
 mod meter;
+mod places;
 mod queue;
 mod request;
 mod resolve;
@@ -46,6 +47,7 @@ use crowd::Crowds;
 use gates::Gates;
 use handler::Deliverer;
 use health::Watchman;
+use places::Places;
 use queue::{Drain, Scribe};
 use send::Sender;
 
@@ -67,10 +69,9 @@ impl App {
         health: &Health,
     ) -> anyhow::Result<Self> {
         // Deleted and paused subscriptions matter here too: their state is the answer.
-        let (subscriptions, following) =
-            Following::start(Arc::clone(&control), config.refresh, |_| Some(()))
-                .await
-                .context("load the subscriptions")?;
+        let (subscriptions, following) = Following::start(Arc::clone(&control), config.refresh)
+            .await
+            .context("load the subscriptions")?;
         let picture = Arc::clone(&subscriptions);
         health.check_age("delivery: subscriptions", move || picture.age());
         let producer = Producer::new(kafka, "delivery", config.produce_patience, ROOM)?;
@@ -103,6 +104,7 @@ impl App {
             crowds: Crowds::new(window),
             batches: Batches::default(),
             gates: Gates::new(config.endpoint_requests, clock.clone()),
+            places: Places::new(config.connections),
             sender,
             producer: producer.clone(),
             topics,

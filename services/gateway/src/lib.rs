@@ -6,7 +6,7 @@
 //! ([`cloud_events`]) or from a [`batch`] of either, and takes the one path through [`accept`]:
 //! admitted, reserved under its idempotency key ([`idempotency`]), published ([`publish`]), and
 //! only then answered 202. Reads go to the stores; what both doors have, by way of the
-//! [`inbox`], [`pull`], [`dead_letters`] and [`replays`]. Every error is a [`problem`].
+//! [`inbox`], [`pull`], [`explain`], [`dead_letters`] and [`replays`]. Every error is a [`problem`].
 
 mod accept;
 mod access;
@@ -18,6 +18,7 @@ mod cloud_events;
 mod config;
 mod cursor;
 mod dead_letters;
+mod explain;
 mod grpc;
 mod http;
 mod idempotency;

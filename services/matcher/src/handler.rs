@@ -1,6 +1,7 @@
 //! One event on its way through the matcher: decode, route, hand over, wait for Kafka.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::future::try_join_all;
 use time::OffsetDateTime;
@@ -9,18 +10,21 @@ use triggerline_store::Following;
 use triggerline_types::truncate_to_millis;
 use triggerline_wire as wire;
 
-use crate::route::{Compiled, route};
+use crate::metrics::Events;
+use crate::route::route;
+use crate::view::Live;
 
 pub(crate) struct Matcher {
-    subscriptions: Arc<Following<Compiled>>,
+    subscriptions: Arc<Following<Live>>,
     producer: Producer,
     deliveries: String,
     attempts: String,
+    events: Events,
 }
 
 impl Matcher {
     pub(crate) fn new(
-        subscriptions: Arc<Following<Compiled>>,
+        subscriptions: Arc<Following<Live>>,
         producer: Producer,
         topics: &Topics,
     ) -> Self {
@@ -29,6 +33,7 @@ impl Matcher {
             producer,
             deliveries: topics.name(Topic::Deliveries),
             attempts: topics.name(Topic::Attempts),
+            events: Events::new(),
         }
     }
 }
@@ -40,10 +45,12 @@ impl Handler for Matcher {
             // Released, it comes again.
             return Ok(());
         }
+        let begun = Instant::now();
         let view = self.subscriptions.of_customer(event.customer_id);
-        let live = view.iter().flat_map(|view| view.live());
+        let owed = view.map(|view| view.owed(&event)).unwrap_or_default();
         let now = truncate_to_millis(OffsetDateTime::now_utc());
-        let routed = route(&event, live, now);
+        let routed = route(&event, owed, now);
+        self.events.count(&routed, begun.elapsed());
         // All at once: they leave in one batch. Sent again after an error, they carry the
         // same ids.
         if routed.in_order {

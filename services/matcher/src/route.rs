@@ -1,41 +1,11 @@
-//! Who is owed an event. Pure.
+//! What an event leads to, given who is owed it. Pure.
 
-use serde_json::Value;
+use std::sync::Arc;
+
 use time::OffsetDateTime;
-use triggerline_matching::Selector;
-use triggerline_types::{
-    Delivery, DeliveryId, Event, Matched, Owed, Subscription, SubscriptionState,
-};
+use triggerline_matching::Matching;
+use triggerline_types::{Delivery, DeliveryId, Event, Matched, Owed, Subscription};
 
-/// What the matcher makes of a live subscription.
-#[derive(Debug)]
-pub(crate) struct Compiled {
-    selector: Option<Selector>,
-}
-
-impl Compiled {
-    /// `None` where it matches nothing: unsubscribed, disabled or deleted, or paused where it is
-    /// not pulled.
-    pub(crate) fn of(subscription: &Subscription) -> Option<Self> {
-        let keeps = subscription.endpoint.settings.mode.pulls();
-        match subscription.state {
-            SubscriptionState::Active => {}
-            // It is not given anything, but finds all of it when it is resumed.
-            SubscriptionState::Paused if keeps => {}
-            _ => return None,
-        }
-        match subscription.jsonpath.as_deref().map(Selector::compile).transpose() {
-            Ok(selector) => Some(Self { selector }),
-            // It was compiled when it was saved; only another version can have let it in.
-            Err(error) => {
-                tracing::error!(id = %subscription.id, %error, "a stored selector doesn't compile");
-                None
-            }
-        }
-    }
-}
-
-/// What an event leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Routed {
     pub(crate) deliveries: Vec<Delivery>,
@@ -47,60 +17,49 @@ pub(crate) struct Routed {
     pub(crate) in_order: bool,
 }
 
-/// Holds an event against its customer's live subscriptions.
-pub(crate) fn route<'a>(
+pub(crate) fn route(
     event: &Event,
-    live: impl IntoIterator<Item = (&'a Subscription, &'a Compiled)>,
+    matching: Matching<Arc<Subscription>>,
     now: OffsetDateTime,
 ) -> Routed {
-    let mut payload: Option<Result<Value, serde_json::Error>> = None;
-    let mut deliveries = Vec::new();
-    let mut owed = Vec::new();
-    let mut in_order = false;
-    for (subscription, compiled) in live {
-        // The picture is the customer's own; this line is what a mistake there would meet.
-        if subscription.customer_id != event.customer_id || !subscription.covers(&event.event_type)
-        {
-            continue;
-        }
-        if let Some(selector) = &compiled.selector {
-            // Parsed at most once, and only if someone looks inside.
-            let payload = payload.get_or_insert_with(|| serde_json::from_slice(&event.payload));
-            match payload {
-                Ok(payload) if selector.matches(payload) => {}
-                _ => continue,
-            }
-        }
-        in_order |= subscription.endpoint.settings.is_queued();
-        let id = DeliveryId::of(event.id, subscription.id);
-        owed.push(Owed {
-            delivery_id: id,
-            subscription_id: subscription.id,
-            workflow_id: subscription.workflow_id.clone(),
-        });
-        deliveries.push(Delivery {
-            id,
-            subscription_id: subscription.id,
-            subscription_revision: subscription.revision,
-            event: event.clone(),
-            attempt: 1,
-            not_before: None,
-            replay_id: None,
-        });
+    let Matching { keys: subscriptions, undecided } = matching;
+    let owed = |subscription: &Arc<Subscription>| Owed {
+        delivery_id: DeliveryId::of(event.id, subscription.id),
+        subscription_id: subscription.id,
+        workflow_id: subscription.workflow_id.clone(),
+    };
+    let delivery = |subscription: &Arc<Subscription>| Delivery {
+        id: DeliveryId::of(event.id, subscription.id),
+        subscription_id: subscription.id,
+        subscription_revision: subscription.revision,
+        event: event.clone(),
+        attempt: 1,
+        not_before: None,
+        replay_id: None,
+    };
+    Routed {
+        deliveries: subscriptions.iter().map(delivery).collect(),
+        summary: Matched {
+            event_id: event.id,
+            customer_id: event.customer_id,
+            at: now,
+            owed: subscriptions.iter().map(owed).collect(),
+        },
+        undecided: undecided.map(|why| format!("the payload: {why}")),
+        in_order: subscriptions.iter().any(|one| one.endpoint.settings.is_queued()),
     }
-    let summary = Matched { event_id: event.id, customer_id: event.customer_id, at: now, owed };
-    let undecided = payload.and_then(Result::err).map(|error| format!("the payload: {error}"));
-    Routed { deliveries, summary, undecided, in_order }
 }
 
 #[cfg(test)]
 mod tests {
+    use triggerline_store::View as _;
     use triggerline_types::{
         CustomerId, Endpoint, EventId, EventType, EventTypePattern, Mode, Revision, Secret,
-        SubscriptionId,
+        Selector, SubscriptionId, SubscriptionState,
     };
 
     use super::*;
+    use crate::view::Live;
 
     fn event(customer_id: CustomerId, event_type: &str, payload: &'static str) -> Event {
         let now = OffsetDateTime::UNIX_EPOCH;
@@ -130,7 +89,7 @@ mod tests {
             customer_id,
             workflow_id: "w".to_owned(),
             event_types: vec![EventTypePattern::parse(event_type).unwrap()],
-            jsonpath: jsonpath.map(str::to_owned),
+            selector: Selector { pattern: None, jsonpath: jsonpath.map(str::to_owned) },
             endpoint: Endpoint::new("https://a.example/", Secret::generate()),
             state: SubscriptionState::Active,
             revision: Revision(3),
@@ -140,9 +99,11 @@ mod tests {
     }
 
     fn routed(event: &Event, subscriptions: &[Subscription]) -> Routed {
-        let compiled: Vec<_> =
-            subscriptions.iter().filter_map(|s| Some((s, Compiled::of(s)?))).collect();
-        route(event, compiled.iter().map(|(s, c)| (*s, c)), OffsetDateTime::UNIX_EPOCH)
+        let mut live = Live::default();
+        for subscription in subscriptions {
+            live.change(&Arc::new(subscription.clone()));
+        }
+        route(event, live.owed(event), OffsetDateTime::UNIX_EPOCH)
     }
 
     #[test]

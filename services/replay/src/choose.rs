@@ -1,6 +1,6 @@
 //! What of that which is kept a replay sends. Pure.
 
-use triggerline_matching::Selector;
+use triggerline_matching::Rules;
 use triggerline_store::StoredDelivery;
 use triggerline_types::{
     Event, EventType, EventTypePattern, Selection, Standing, Subscription, SubscriptionState,
@@ -10,7 +10,8 @@ use triggerline_types::{
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) subscription: Subscription,
-    selector: Option<Selector>,
+    /// Its own alone: decided as the matcher decides.
+    rules: Rules<()>,
 }
 
 impl Target {
@@ -20,19 +21,16 @@ impl Target {
         if subscription.state != SubscriptionState::Active {
             return Err(format!("the subscription is {}", subscription.state.as_str()));
         }
-        let selector = subscription.jsonpath.as_deref().map(Selector::compile).transpose();
-        let selector = selector.map_err(|error| format!("the subscription's selector: {error}"))?;
-        Ok(Self { subscription, selector })
+        let rules = Rules::one((), &subscription.selector)
+            .map_err(|error| format!("the subscription's selector: {error}"))?;
+        Ok(Self { subscription, rules })
     }
 
     /// Whether the event is one that the subscription would be owed if it arrived now.
     pub(crate) fn wants(&self, event: &Event, is_held_back: bool) -> bool {
         !is_held_back
             && self.subscription.covers(&event.event_type)
-            && self.selector.as_ref().is_none_or(|selector| {
-                serde_json::from_slice(&event.payload)
-                    .is_ok_and(|payload| selector.matches(&payload))
-            })
+            && !self.rules.matching(&event.event_type, &event.payload).keys.is_empty()
     }
 
     /// How the delivery of an event to it stands, given all deliveries of that event.
@@ -70,8 +68,8 @@ pub(crate) fn takes_back(subscription: Option<&Subscription>) -> Result<&Subscri
 mod tests {
     use time::OffsetDateTime;
     use triggerline_types::{
-        CustomerId, DeliveryId, DeliveryState, Endpoint, EventId, Revision, Secret, Source,
-        SubscriptionId,
+        CustomerId, DeliveryId, DeliveryState, Endpoint, EventId, Revision, Secret, Selector,
+        Source, SubscriptionId,
     };
 
     use super::*;
@@ -83,7 +81,7 @@ mod tests {
             customer_id: CustomerId::new(),
             workflow_id: "w".to_owned(),
             event_types: vec![EventTypePattern::parse("order.*").unwrap()],
-            jsonpath: jsonpath.map(str::to_owned),
+            selector: Selector { pattern: None, jsonpath: jsonpath.map(str::to_owned) },
             endpoint: Endpoint::new("https://a.example/", Secret::generate()),
             state,
             revision: Revision(3),

@@ -9,7 +9,7 @@ use triggerline_service::config::duration::parse;
 use triggerline_types::{ApiKeyId, CustomerId, RateLimit, Scope, check_name};
 
 use crate::client::args::{Dlq, Inbox, Listen, Replay, Replays, Tail};
-use crate::webhook;
+use crate::{selectors, webhook};
 
 /// Triggers on Kafka: events in over HTTP or gRPC, matched against each customer's
 /// subscriptions, delivered as signed webhooks, kept in an inbox.
@@ -71,6 +71,11 @@ pub(crate) enum Command {
     Sign(webhook::Sign),
     /// Says whether a webhook is genuine, and why not; asks nobody.
     Verify(webhook::Verify),
+    /// Prints what a JSONPath query (RFC 9535) selects in a document; asks nobody.
+    #[command(name = "jsonpath")]
+    JsonPath(selectors::JsonPath),
+    /// Says whether a rule matches an event, and why; asks nobody.
+    Match(selectors::Match),
     /// Prints the default settings, commented; a file to start from.
     Config,
 }

@@ -1,6 +1,6 @@
 //! The one binary. Each subcommand is a room of its own:
 //! the services ([`services`]), what sets them up ([`setup`]), who may use them ([`manage`]), what
-//! their customers may ask ([`client`]), what receivers check ([`webhook`]), and, with the feature
+//! their customers may ask ([`client`]), what receivers check ([`webhook`]), what selectors mean ([`selectors`]), and, with the feature
 //! `embedded`, the whole platform in this process ([`platform`]), to show ([`demo`]) or to
 //! develop against ([`dev`]).
 
@@ -16,6 +16,7 @@ mod embedded;
 mod manage;
 #[cfg(feature = "embedded")]
 mod platform;
+mod selectors;
 mod services;
 mod setup;
 mod webhook;
@@ -77,6 +78,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replays(asked) => client::replay::replays(asked).await?,
         Command::Sign(asked) => webhook::sign(&asked)?,
         Command::Verify(asked) => webhook::verify(&asked)?,
+        Command::JsonPath(asked) => return selectors::jsonpath(&asked),
+        Command::Match(asked) => return selectors::r#match(&asked),
         Command::Config => setup::print_defaults(),
     }
     Ok(ExitCode::SUCCESS)

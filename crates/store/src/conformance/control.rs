@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use triggerline_types::{
     Actor, ApiKeyId, Batching, ClientCertificate, ClientCredentials, CredentialsIn, Customer,
     CustomerId, DeliverySettings, Endpoint, EventType, EventTypePattern, Mode, Revision,
-    SchemaMode, Secret, SubscriptionId, SubscriptionState, Throttle,
+    SchemaMode, Secret, Selector, SubscriptionId, SubscriptionState, Throttle,
 };
 
 use super::keys::new_key;
@@ -117,7 +117,10 @@ pub(super) fn new_subscription(customer_id: CustomerId) -> NewSubscription {
         customer_id,
         workflow_id: "rechnung-für-größere 🎁".to_owned(),
         event_types: vec![pattern("order.*"), pattern("payment.captured")],
-        jsonpath: Some("$.items[?@.name == 'ü']".to_owned()),
+        selector: Selector {
+            pattern: Some(r#"{"größe": [{"numeric": [">", 1]}]}"#.to_owned()),
+            jsonpath: Some("$.items[?@.name == 'ü']".to_owned()),
+        },
         endpoint: Endpoint {
             settings: DeliverySettings {
                 mode: Mode::Both,
@@ -152,10 +155,10 @@ async fn a_subscription_is_kept_as_it_was_given(store: &dyn ControlStore) {
     let made = store.create_subscription(new.clone(), BY).await.unwrap();
     assert_eq!(made.state, SubscriptionState::Active);
     assert_eq!(
-        (&made.workflow_id, &made.event_types, &made.jsonpath, &made.endpoint),
-        (&new.workflow_id, &new.event_types, &new.jsonpath, &new.endpoint)
+        (&made.workflow_id, &made.event_types, &made.selector, &made.endpoint),
+        (&new.workflow_id, &new.event_types, &new.selector, &new.endpoint)
     );
-    let bare = NewSubscription { event_types: Vec::new(), jsonpath: None, ..new };
+    let bare = NewSubscription { event_types: Vec::new(), selector: Selector::default(), ..new };
     let bare = store.create_subscription(bare, BY).await.unwrap();
     assert!(bare.revision > made.revision);
     for one in [&made, &bare] {
@@ -206,7 +209,7 @@ async fn an_edit_is_all_or_nothing_and_of_what_was_read(store: &dyn ControlStore
     let other = SubscriptionFields {
         workflow_id: "another".to_owned(),
         event_types: Vec::new(),
-        jsonpath: None,
+        selector: Selector { pattern: Some("{}".to_owned()), jsonpath: None },
         url: "https://b.example/".to_owned(),
         settings: DeliverySettings::default(),
     };

@@ -4,8 +4,8 @@ use super::replays::NewReplay;
 use time::OffsetDateTime;
 use triggerline_types::{
     ApiKey, Customer, CustomerId, Endpoint, EventTypePattern, Progress, RateLimit, Replay,
-    ReplayId, ReplayState, Revision, Schema, Subscription, SubscriptionId, SubscriptionState,
-    truncate_to_millis,
+    ReplayId, ReplayState, Revision, Schema, Selector, Subscription, SubscriptionId,
+    SubscriptionState, truncate_to_millis,
 };
 
 /// Live keys that a customer may have: enough for every service of a large one, few enough to
@@ -193,7 +193,7 @@ pub struct NewSubscription {
     pub customer_id: CustomerId,
     pub workflow_id: String,
     pub event_types: Vec<EventTypePattern>,
-    pub jsonpath: Option<String>,
+    pub selector: Selector,
     pub endpoint: Endpoint,
 }
 
@@ -205,7 +205,7 @@ impl NewSubscription {
             customer_id: self.customer_id,
             workflow_id: self.workflow_id,
             event_types: self.event_types,
-            jsonpath: self.jsonpath,
+            selector: self.selector,
             endpoint: self.endpoint,
             state: SubscriptionState::Active,
             revision,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use triggerline_types::{
-    DeliverySettings, EventTypePattern, Secret, Subscription, SubscriptionState,
+    DeliverySettings, EventTypePattern, Secret, Selector, Subscription, SubscriptionState,
 };
 
 use super::trail;
@@ -25,7 +25,7 @@ pub enum SubscriptionEdit {
 pub struct SubscriptionFields {
     pub workflow_id: String,
     pub event_types: Vec<EventTypePattern>,
-    pub jsonpath: Option<String>,
+    pub selector: Selector,
     pub url: String,
     pub settings: DeliverySettings,
 }
@@ -46,7 +46,7 @@ impl SubscriptionFields {
         Self {
             workflow_id: subscription.workflow_id.clone(),
             event_types: subscription.event_types.clone(),
-            jsonpath: subscription.jsonpath.clone(),
+            selector: subscription.selector.clone(),
             url: subscription.endpoint.url.clone(),
             settings: subscription.endpoint.settings.clone(),
         }
@@ -82,12 +82,12 @@ impl SubscriptionEdit {
                 if *fields == SubscriptionFields::of(subscription) {
                     return None;
                 }
-                let SubscriptionFields { workflow_id, event_types, jsonpath, url, settings } =
+                let SubscriptionFields { workflow_id, event_types, selector, url, settings } =
                     *fields;
                 let begins_anew = url != subscription.endpoint.url;
                 subscription.workflow_id = workflow_id;
                 subscription.event_types = event_types;
-                subscription.jsonpath = jsonpath;
+                subscription.selector = selector;
                 subscription.endpoint.url = url;
                 subscription.endpoint.settings = settings;
                 Some(Applied { action: trail::SUBSCRIPTION_UPDATED, begins_anew })

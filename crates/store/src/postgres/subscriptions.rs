@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use triggerline_types::{Actor, CustomerId, Revision, Subscription, SubscriptionId};
+use triggerline_types::{Actor, CustomerId, Revision, Selector, Subscription, SubscriptionId};
 
 use super::exchange::Fault;
 use super::{PostgresControl, audit, failing, next_revision, now};
@@ -12,7 +12,7 @@ use crate::control::{Changes, Edited, NewSubscription, SubscriptionEdit, fields,
 use crate::error::StoreError;
 
 const SUBSCRIPTION: &str = "SELECT id, customer_id, workflow_id, event_types, jsonpath, url, \
-     secret, state, reason, revision, created_at, updated_at, old_secrets, settings FROM subscriptions";
+     secret, state, reason, revision, created_at, updated_at, old_secrets, settings, pattern FROM subscriptions";
 /// Where the revision stands in it.
 const REVISION: usize = 9;
 
@@ -28,8 +28,8 @@ pub(super) async fn create(
             let columns = Columns::of(made.id, &made.endpoint, &store.keys);
             let insert = "INSERT INTO subscriptions (id, customer_id, workflow_id, event_types, \
                  jsonpath, url, secret, state, reason, revision, created_at, updated_at, \
-                 old_secrets, settings) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+                 old_secrets, settings, pattern) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
             transaction
                 .execute(
                     insert,
@@ -38,7 +38,7 @@ pub(super) async fn create(
                         made.customer_id.as_uuid(),
                         &made.workflow_id,
                         &fields::event_types_to_text(&made.event_types),
-                        &made.jsonpath,
+                        &made.selector.jsonpath,
                         &made.endpoint.url,
                         &columns.secret,
                         &made.state.as_str(),
@@ -48,6 +48,7 @@ pub(super) async fn create(
                         &made.updated_at,
                         &columns.old_secrets,
                         &columns.settings,
+                        &made.selector.pattern,
                     ],
                 )
                 .await?;
@@ -119,7 +120,7 @@ pub(super) async fn edit(
             let columns = Columns::of(id, &changed.endpoint, &store.keys);
             let update = "UPDATE subscriptions SET workflow_id = $2, event_types = $3, \
                  jsonpath = $4, url = $5, secret = $6, state = $7, reason = $8, revision = $9, \
-                 updated_at = $10, old_secrets = $11, settings = $12 WHERE id = $1";
+                 updated_at = $10, old_secrets = $11, settings = $12, pattern = $13 WHERE id = $1";
             transaction
                 .execute(
                     update,
@@ -127,7 +128,7 @@ pub(super) async fn edit(
                         id.as_uuid(),
                         &changed.workflow_id,
                         &fields::event_types_to_text(&changed.event_types),
-                        &changed.jsonpath,
+                        &changed.selector.jsonpath,
                         &changed.endpoint.url,
                         &columns.secret,
                         &changed.state.as_str(),
@@ -136,6 +137,7 @@ pub(super) async fn edit(
                         &changed.updated_at,
                         &columns.old_secrets,
                         &columns.settings,
+                        &changed.selector.pattern,
                     ],
                 )
                 .await?;
@@ -216,7 +218,7 @@ fn subscription(row: &Row, keys: &SecretKeys) -> Result<Subscription, Fault> {
         customer_id: CustomerId::from_uuid(row.get(1)),
         workflow_id: row.get(2),
         event_types: fields::event_types_from_text(row.get(3)).map_err(&unreadable)?,
-        jsonpath: row.get(4),
+        selector: Selector { pattern: row.get(14), jsonpath: row.get(4) },
         endpoint: columns(row).read(id, row.get(5), keys)?,
         state: fields::state(row.get(7), row.get(8)).map_err(&unreadable)?,
         revision: Revision(row.get(REVISION)),

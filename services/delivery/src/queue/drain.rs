@@ -99,8 +99,8 @@ impl Drain {
         }
         let Some(asleep) = told(self.control.asleep().await) else { return };
         for id in asleep {
-            let entry = self.deliverer.subscriptions.subscription(id);
-            if entry.is_some_and(|entry| sleeps(&entry.subscription)) {
+            let subscription = self.deliverer.subscriptions.subscription(id);
+            if subscription.is_some_and(|subscription| sleeps(&subscription)) {
                 continue;
             }
             let now = self.deliverer.now();
@@ -157,7 +157,7 @@ impl Drain {
             Ok(subscription) => subscription,
             Err(outcome) => return self.end(&delivery, outcome, stop).await,
         };
-        let Subscription { endpoint, .. } = &subscription;
+        let Subscription { endpoint, .. } = &*subscription;
         let last_attempt = deliverer.policy.of(&endpoint.settings).max_attempts;
         let (now, end) = (deliverer.now(), end(row.enqueued_at, deliverer));
         match next(&subscription, (row.attempt, last_attempt), now, end) {

@@ -10,7 +10,7 @@ mod next;
 mod scribe;
 
 use time::OffsetDateTime;
-use triggerline_matching::Selector;
+use triggerline_matching::jsonpath::{Budget, Query};
 use triggerline_store::NewQueued;
 use triggerline_types::{Delivery, Subscription};
 use triggerline_wire as wire;
@@ -46,10 +46,10 @@ pub(crate) fn row(
     }
 }
 
-/// What keeps a delivery behind others; `None` where nothing does.
+/// What keeps a delivery behind others; `None` where nothing does, or where that is too much to find out.
 fn key(query: &str, delivery: &Delivery) -> Option<Uuid> {
     let payload = serde_json::from_slice(&delivery.event.payload).ok()?;
-    let key = Selector::compile(query).ok()?.key(&payload)?;
+    let key = Query::parse(query).ok()?.key(&payload, &mut Budget::default()).ok()??;
     Some(Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()))
 }
 

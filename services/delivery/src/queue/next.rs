@@ -50,7 +50,7 @@ pub(super) fn next(
 #[cfg(test)]
 mod tests {
     use triggerline_types::{
-        CustomerId, Endpoint, Mode, Revision, Secret, SubscriptionId, SubscriptionState,
+        CustomerId, Endpoint, Mode, Revision, Secret, Selector, SubscriptionId, SubscriptionState,
     };
 
     use super::*;
@@ -65,7 +65,7 @@ mod tests {
             customer_id: CustomerId::new(),
             workflow_id: String::new(),
             event_types: Vec::new(),
-            jsonpath: None,
+            selector: Selector::default(),
             endpoint,
             state,
             revision: Revision(1),

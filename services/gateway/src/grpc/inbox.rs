@@ -7,18 +7,20 @@ use tonic::{Request, Response, Status};
 use triggerline_store::{Direction, InboxQuery, StoredDelivery, StoredEvent};
 use triggerline_types::{
     Attempt, DeliveryState, Event, EventId, EventStatus, EventType, Outcome, Response as Answered,
-    Scope,
+    Scope, SubscriptionId,
 };
 use triggerline_wire::proto::inbox_server::Inbox;
 use triggerline_wire::proto::{self, attempt};
 use triggerline_wire::proto::{
-    GetEventRequest, ListDeliveriesRequest, ListDeliveriesResponse, ListEventsRequest,
-    ListEventsResponse,
+    ExplainEventRequest, ExplainEventResponse, GetEventRequest, ListDeliveriesRequest,
+    ListDeliveriesResponse, ListEventsRequest, ListEventsResponse,
 };
 
 use super::call::Call;
 use super::instant::{from_timestamp, to_timestamp};
+use super::subscriptions;
 use crate::Shared;
+use crate::explain::{self, Explanation, Explanations, Why};
 use crate::inbox::{self, DEFAULT_LIMIT, Listed, MAX_LIMIT};
 use crate::problem::Problem;
 
@@ -68,6 +70,36 @@ impl Inbox for Door {
             inbox::event(&self.shared, customer, id(&message.event_id)?).await
         };
         Ok(Response::new(shown(call.within(work).await?)))
+    }
+
+    async fn explain_event(
+        &self,
+        request: Request<ExplainEventRequest>,
+    ) -> Result<Response<ExplainEventResponse>, Status> {
+        const LIST: &str = "explain";
+        let (call, message) = Call::of(request)?;
+        let work = async {
+            let customer = call.asking.may(Scope::EventsRead)?;
+            let cursors = &self.shared.cursors;
+            let ExplainEventRequest { event_id, subscription_id, page_token, .. } = &message;
+            let only = (!subscription_id.is_empty()).then(|| subscriptions::read(subscription_id));
+            let after = (!page_token.is_empty()).then(|| {
+                let bytes = cursors.open(page_token, customer, LIST);
+                let id = bytes.and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok());
+                id.map(SubscriptionId::from_uuid).ok_or_else(foreign_token)
+            });
+            let (only, after) = (only.transpose()?, after.transpose()?);
+            let limit = page_size(message.page_size)?;
+            let (shared, asking, id) = (&self.shared, &call.asking, id(event_id)?);
+            let found = explain::event(shared, asking, id, only, (after, limit)).await?;
+            let Explanations { all, more } = found;
+            let end = all.last().filter(|_| more).map(|last| last.subscription.id);
+            let seal = |id: SubscriptionId| cursors.seal(id.as_uuid().as_bytes(), customer, LIST);
+            let next_page_token = end.map(seal).unwrap_or_default();
+            let explanations = all.into_iter().map(explanation).collect();
+            Ok(ExplainEventResponse { explanations, next_page_token })
+        };
+        Ok(Response::new(call.within(work).await?))
     }
 
     async fn list_deliveries(
@@ -198,6 +230,32 @@ pub(super) fn delivery(stored: StoredDelivery) -> proto::Delivery {
         workflow_id: stored.workflow_id,
         state: state(stored.state).into(),
         attempts: stored.attempts.into_iter().map(tried).collect(),
+    }
+}
+
+fn explanation(explanation: Explanation) -> proto::Explanation {
+    let Explanation { subscription, owed, why } = explanation;
+    proto::Explanation {
+        subscription_id: subscription.id.to_string(),
+        workflow_id: subscription.workflow_id,
+        owed,
+        why: Some(self::why(why)),
+    }
+}
+
+pub(super) fn why(why: Why) -> proto::Why {
+    let (explained, undecided) = match why.payload {
+        Some(Ok(explained)) => (serde_json::to_value(explained).unwrap_or_default(), String::new()),
+        Some(Err(error)) => (serde_json::Value::Null, error),
+        None => (serde_json::Value::Null, String::new()),
+    };
+    let part = |name: &str| explained.get(name).map(ToString::to_string).unwrap_or_default();
+    proto::Why {
+        matched: why.matched,
+        event_type_matched: why.type_matched,
+        pattern: part("pattern"),
+        jsonpath: part("jsonpath"),
+        undecided,
     }
 }
 

@@ -83,8 +83,9 @@ impl Pull for Door {
     ) -> Result<Response<AcknowledgeDeliveriesResponse>, Status> {
         let (call, message) = Call::of(request)?;
         let work = async {
-            let (id, meant) =
-                meant(&message.subscription_id, &message.lease_id, &message.delivery_ids)?;
+            let AcknowledgeDeliveriesRequest { subscription_id, lease_id, delivery_ids, all } =
+                message;
+            let (id, meant) = meant(&subscription_id, &lease_id, &delivery_ids, all)?;
             pull::acknowledge(&self.shared, &call.asking, id, meant).await
         };
         let (delivery_ids, not_held) = told(call.within(work).await?);
@@ -97,8 +98,9 @@ impl Pull for Door {
     ) -> Result<Response<ReleaseDeliveriesResponse>, Status> {
         let (call, message) = Call::of(request)?;
         let work = async {
-            let (id, meant) =
-                meant(&message.subscription_id, &message.lease_id, &message.delivery_ids)?;
+            let ReleaseDeliveriesRequest { subscription_id, lease_id, delivery_ids, all, .. } =
+                message;
+            let (id, meant) = meant(&subscription_id, &lease_id, &delivery_ids, all)?;
             pull::release(&self.shared, &call.asking, id, meant, message.delay_seconds).await
         };
         let (delivery_ids, not_held) = told(call.within(work).await?);
@@ -111,8 +113,8 @@ impl Pull for Door {
     ) -> Result<Response<ExtendLeaseResponse>, Status> {
         let (call, message) = Call::of(request)?;
         let work = async {
-            let (id, meant) =
-                meant(&message.subscription_id, &message.lease_id, &message.delivery_ids)?;
+            let ExtendLeaseRequest { subscription_id, lease_id, delivery_ids, all, .. } = message;
+            let (id, meant) = meant(&subscription_id, &lease_id, &delivery_ids, all)?;
             pull::extend(&self.shared, &call.asking, id, meant, message.lease_seconds).await
         };
         let (delivery_ids, not_held) = told(call.within(work).await?);
@@ -124,6 +126,7 @@ fn meant(
     subscription_id: &str,
     lease_id: &str,
     delivery_ids: &[String],
+    all: bool,
 ) -> Result<(SubscriptionId, Meant), Problem> {
     let id = subscriptions::read(subscription_id)?;
     let lease_id = Uuid::try_parse(lease_id)
@@ -135,9 +138,12 @@ fn meant(
         })
     };
     let named = delivery_ids.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
-    // In proto3 an absent list is an empty one.
-    let delivery_ids = (!named.is_empty()).then_some(named);
-    Ok((id, Meant { lease_id, delivery_ids }))
+    let told = match (named.is_empty(), all) {
+        (false, true) => "is given beside `all`; say one or the other",
+        (true, false) => "names none; set `all` to mean all that the lease has",
+        _ => return Ok((id, Meant { lease_id, delivery_ids: (!all).then_some(named) })),
+    };
+    Err(Problem::field("/delivery_ids", told))
 }
 
 fn told(Told { done, not_held }: Told) -> (Vec<String>, Vec<String>) {
@@ -164,17 +170,19 @@ mod tests {
 
     #[test]
     fn ids_are_read_and_a_bad_one_is_named() {
-        let (id, none) = meant(ID, ID, &[]).unwrap();
-        assert_eq!((id.to_string().as_str(), none.delivery_ids), (ID, None));
-        let (_, one) = meant(ID, ID, &[ID.to_owned()]).unwrap();
+        let (id, all) = meant(ID, ID, &[], true).unwrap();
+        assert_eq!((id.to_string().as_str(), all.delivery_ids), (ID, None));
+        let (_, one) = meant(ID, ID, &[ID.to_owned()], false).unwrap();
         assert_eq!(one.delivery_ids, Some(vec![ID.parse().unwrap()]));
-        for (subscription, lease, deliveries, field) in [
-            ("", ID, vec![], "/subscription_id"),
-            (ID, "", vec![], "/lease_id"),
-            (ID, ID, vec![ID, "x"], "/delivery_ids/1"),
+        for (subscription, lease, deliveries, all, field) in [
+            ("", ID, vec![], true, "/subscription_id"),
+            (ID, "", vec![], true, "/lease_id"),
+            (ID, ID, vec![ID, "x"], false, "/delivery_ids/1"),
+            (ID, ID, vec![], false, "/delivery_ids"),
+            (ID, ID, vec![ID], true, "/delivery_ids"),
         ] {
             let deliveries: Vec<_> = deliveries.into_iter().map(str::to_owned).collect();
-            let problem = meant(subscription, lease, &deliveries).err().unwrap();
+            let problem = meant(subscription, lease, &deliveries, all).err().unwrap();
             assert_eq!(problem.faults[0].pointer, field);
         }
     }

@@ -6,19 +6,23 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
-use triggerline_types::{Mode, Scope, Subscription, SubscriptionId, SubscriptionState};
+use triggerline_types::{Mode, Scope, Selector, Subscription, SubscriptionId, SubscriptionState};
 use triggerline_wire::proto::subscriptions_server::Subscriptions;
 use triggerline_wire::proto::{
     self, CreateSubscriptionRequest, DeleteSubscriptionRequest, GetSubscriptionRequest,
-    ListSubscriptionsRequest, ListSubscriptionsResponse, PauseSubscriptionRequest,
-    ResumeSubscriptionRequest, RotateSubscriptionSecretRequest, UpdateSubscriptionRequest,
+    ListSubscriptionsRequest, ListSubscriptionsResponse, MatchSelectorRequest,
+    MatchSelectorResponse, PauseSubscriptionRequest, ResumeSubscriptionRequest,
+    RotateSubscriptionSecretRequest, UpdateSubscriptionRequest,
 };
 
 use super::call::Call;
 use super::instant::to_timestamp;
 use crate::Shared;
+use crate::explain::{self, Against, Draft, Tried};
 use crate::http::edits::{self, Condition, SecretRotationBody};
 use crate::http::identity::{self, CredentialsInBody};
+use crate::http::selector::SelectorBody;
+use crate::http::subscriptions::event_types;
 use crate::http::terms::SignatureBody;
 use crate::http::{subscriptions, terms};
 use crate::json::{self, Object};
@@ -144,6 +148,29 @@ impl Subscriptions for Door {
         Ok(Response::new(()))
     }
 
+    async fn match_selector(
+        &self,
+        request: Request<MatchSelectorRequest>,
+    ) -> Result<Response<MatchSelectorResponse>, Status> {
+        let (call, message) = Call::of(request)?;
+        let work = async {
+            let selector = selector_of(message.selector.as_ref()).to_string();
+            let selector = json::read::<Option<Object<SelectorBody>>>(selector.as_bytes())?;
+            let selector = selector.unwrap_or_default().0.judge()?;
+            let draft = Draft { event_types: event_types(message.event_types)?, selector };
+            let last = message.last.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
+            let given = message.event.map(|proto::GivenEvent { event_type, payload }| {
+                Against::Given { event_type, payload }
+            });
+            let against = given.unwrap_or(Against::Stored { last });
+            explain::draft(&self.shared, &call.asking, draft, against).await
+        };
+        let events: Vec<_> = call.within(work).await?.into_iter().map(tried).collect();
+        let matched = events.iter().filter(|one| one.why.as_ref().is_some_and(|why| why.matched));
+        let matched = u32::try_from(matched.count()).unwrap_or(u32::MAX);
+        Ok(Response::new(MatchSelectorResponse { matched, events }))
+    }
+
     async fn rotate_subscription_secret(
         &self,
         request: Request<RotateSubscriptionSecretRequest>,
@@ -210,7 +237,12 @@ fn document(message: CreateSubscriptionRequest) -> Value {
 // Members that are absent are null: in a new document as good as absent, in a patch removed.
 
 fn selector_of(selector: Option<&proto::Selector>) -> Value {
-    json!(selector.map(|given| json!({"jsonpath": self::given(given.jsonpath.clone())})))
+    json!(selector.map(|proto::Selector { jsonpath, pattern }| {
+        // What isn't JSON is a text, which is no pattern either.
+        let pattern = given(pattern.clone())
+            .map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
+        json!({"jsonpath": given(jsonpath.clone()), "pattern": pattern})
+    }))
 }
 
 fn retry_of(retry: Option<&proto::RetryPolicy>) -> Value {
@@ -404,7 +436,7 @@ fn shown(subscription: &Subscription) -> proto::Subscription {
         subscription_id: subscription.id.to_string(),
         workflow_id: subscription.workflow_id.clone(),
         event_types: subscription.event_types.iter().map(ToString::to_string).collect(),
-        selector: subscription.jsonpath.clone().map(|jsonpath| proto::Selector { jsonpath }),
+        selector: selector_shown(&subscription.selector),
         delivery: Some(delivery),
         header_names: settings.headers.keys().cloned().collect(),
         old_secrets_until: old.map(|old| to_timestamp(old.until)).collect(),
@@ -434,6 +466,23 @@ fn state(state: &SubscriptionState) -> proto::SubscriptionState {
     }
 }
 
+fn tried(Tried { stored, event_type, why }: Tried) -> proto::MatchedEvent {
+    proto::MatchedEvent {
+        event_id: stored.map(|(id, _)| id.to_string()).unwrap_or_default(),
+        event_type: event_type.as_str().to_owned(),
+        received_at: stored.map(|(_, at)| to_timestamp(at)),
+        why: Some(super::inbox::why(why)),
+    }
+}
+
+fn selector_shown(selector: &Selector) -> Option<proto::Selector> {
+    let Selector { pattern, jsonpath } = selector.clone();
+    (selector != &Selector::default()).then(|| proto::Selector {
+        pattern: pattern.unwrap_or_default(),
+        jsonpath: jsonpath.unwrap_or_default(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use prost_types::FieldMask;
@@ -450,7 +499,7 @@ mod tests {
             customer_id: CustomerId::new(),
             workflow_id: "w".to_owned(),
             event_types: Vec::new(),
-            jsonpath: None,
+            selector: Selector::default(),
             endpoint: Endpoint {
                 settings,
                 ..Endpoint::new("https://a.example/", Secret::generate())

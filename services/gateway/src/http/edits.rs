@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use triggerline_guard::Reach;
 use triggerline_store::{Edited, SubscriptionEdit, SubscriptionFields};
-use triggerline_types::{Revision, Scope, Secret, Subscription, SubscriptionId};
+use triggerline_types::{DeliverySettings, Revision, Scope, Secret, Subscription, SubscriptionId};
 use utoipa::ToSchema;
 
 use super::body::MERGE_PATCH;
 use super::identity::{self, CredentialsInBody};
+use super::selector::SelectorView;
 use super::subscriptions::{Described, SubscriptionView};
 use super::terms::{self, BatchBody, ModeBody, OrderingBody, RetryBody, SignatureBody};
 use super::{Id, accept_patch, read_json_as, read_json_or_nothing};
@@ -53,6 +54,9 @@ struct SubscriptionPatchBody {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "see above")]
 struct SelectorPatchBody {
+    /// As a whole.
+    #[schema(value_type = Option<Object>)]
+    pattern: Option<Value>,
     jsonpath: Option<String>,
 }
 
@@ -193,6 +197,11 @@ fn patched(
         return Err(Problem::field(format!("/delivery/{name}"), detail));
     }
     let settings = &subscription.endpoint.settings;
+    if is_taken_elsewhere(settings, patch) {
+        let detail =
+            "is missing: where `token_url` changes, the secret that is kept is not sent along";
+        return Err(Problem::field("/delivery/oauth2/client_secret", detail));
+    }
     let asked = patch.pointer("/delivery/headers").and_then(Value::as_object);
     let headers = settings.headers.iter();
     let headers: Map<_, _> =
@@ -200,7 +209,7 @@ fn patched(
     let mut document = json!({
         "workflow_id": subscription.workflow_id,
         "event_types": subscription.event_types.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "selector": {"jsonpath": subscription.jsonpath},
+        "selector": SelectorView::of(&subscription.selector),
         "mode": ModeBody::from(settings.mode),
         "delivery": {
             "url": Some(&subscription.endpoint.url).filter(|url| !url.is_empty()),
@@ -214,11 +223,23 @@ fn patched(
             "oauth2": identity::oauth2_of(settings),
         },
     });
+    // Its members are the payload's, not ours: a new pattern is not mixed with the old one.
+    if patch.pointer("/selector/pattern").is_some() {
+        document["selector"]["pattern"] = Value::Null;
+    }
     merge(&mut document, patch);
     if document.get("event_types").is_none() {
         document["event_types"] = json!([]);
     }
     json::read::<json::Object<Described>>(document.to_string().as_bytes())?.0.judge(reach)
+}
+
+/// Whether credentials that are not shown would go to somewhere that whoever patches may have chosen to
+/// be shown them.
+fn is_taken_elsewhere(settings: &DeliverySettings, patch: &Value) -> bool {
+    let given = |name: &str| patch.pointer(&format!("/delivery/oauth2/{name}"));
+    let kept = settings.oauth2.as_ref().filter(|_| given("client_secret").is_none());
+    kept.zip(given("token_url")).is_some_and(|(kept, url)| *url != json!(kept.token_url))
 }
 
 /// A header's name as the patch spells it: upper and lower case are the same there (RFC 9110 §5.1).
@@ -402,8 +423,8 @@ fn stale() -> Problem {
 #[cfg(test)]
 mod tests {
     use triggerline_types::{
-        Batching, ClientCredentials, CustomerId, DeliverySettings, Endpoint, EventTypePattern,
-        Mode, SubscriptionState, Throttle,
+        Batching, ClientCredentials, CustomerId, Endpoint, EventTypePattern, Mode, Selector,
+        SubscriptionState, Throttle,
     };
 
     use super::*;
@@ -428,7 +449,7 @@ mod tests {
             customer_id: CustomerId::new(),
             workflow_id: "w".to_owned(),
             event_types: vec![EventTypePattern::parse("a.*").unwrap()],
-            jsonpath: Some("$.a".to_owned()),
+            selector: Selector { pattern: None, jsonpath: Some("$.a".to_owned()) },
             endpoint: Endpoint {
                 settings,
                 ..Endpoint::new("https://a.example/", Secret::generate())
@@ -459,7 +480,7 @@ mod tests {
         let after = patch(&json!({"event_types": null, "selector": null, "delivery": {
             "timeout_ms": null, "retry": null, "rate_limit": {"burst": 1}}}))
         .unwrap();
-        assert_eq!((after.event_types, after.jsonpath), (Vec::new(), None));
+        assert_eq!((after.event_types, after.selector), (Vec::new(), Selector::default()));
         assert_eq!((after.settings.timeout, after.settings.max_attempts), (None, None));
         assert_eq!(after.settings.schedule, [] as [Duration; 0]);
         assert_eq!(after.settings.throttle.map(|throttle| throttle.burst), Some(1));
@@ -472,11 +493,21 @@ mod tests {
         changed.endpoint.settings = before.settings.clone();
         let change = json!({"delivery": {"oauth2": {"client_secret": "t", "scope": null}}});
         let after = patched(&changed, &change, &Reach::default()).unwrap();
+        let elsewhere = json!({"delivery": {"oauth2": {"token_url": "https://c.example/t"}}});
+        let refused = patched(&changed, &elsewhere, &Reach::default()).unwrap_err();
+        assert_eq!(refused.faults[0].pointer, "/delivery/oauth2/client_secret");
         let (before, after) = (before.settings.oauth2.unwrap(), after.settings.oauth2.unwrap());
         let client_secret = "t".to_owned();
         assert_eq!(after, ClientCredentials { client_secret, scope: None, ..before });
         let after = patch(&json!({"mode": "pull", "delivery": {"url": null}})).unwrap();
         assert_eq!(after.url, "");
+        let pattern = |name: &str| json!({"selector": {"pattern": {name: [1]}}});
+        let before = patch(&pattern("a")).unwrap();
+        let mut changed = subscription();
+        changed.selector = before.selector;
+        let after = patched(&changed, &pattern("b"), &Reach::default()).unwrap().selector;
+        assert_eq!(after.pattern.as_deref(), Some("{\"b\":[1]}"), "as a whole");
+        assert_eq!(after.jsonpath.as_deref(), Some("$.a"), "and nothing else");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod customers;
 mod dead_letters;
 pub(crate) mod edits;
 mod events;
+mod explain;
 pub(crate) mod identity;
 mod inbox;
 mod keys;
@@ -20,6 +21,7 @@ mod reference;
 mod release;
 mod replays;
 mod schemas;
+pub(crate) mod selector;
 pub(crate) mod subscriptions;
 pub(crate) mod terms;
 
@@ -55,6 +57,8 @@ fn documented() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(inbox::list))
         .routes(routes!(inbox::event))
         .routes(routes!(inbox::deliveries))
+        .routes(routes!(explain::event))
+        .routes(routes!(explain::draft))
         .routes(routes!(release::one))
         .routes(routes!(subscriptions::create, subscriptions::list))
         .routes(routes!(subscriptions::show, edits::change, subscriptions::delete))

@@ -12,7 +12,6 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use triggerline_guard::{Reach, check_url};
-use triggerline_matching::Selector;
 use triggerline_store::{NewSubscription, SubscriptionFields};
 use triggerline_types::{
     CustomerId, Endpoint, EventTypePattern, Mode, Scope, Secret, Subscription, SubscriptionId,
@@ -22,6 +21,7 @@ use utoipa::ToSchema;
 
 use super::edits::answer;
 use super::identity::{self, CertificateBody, CertificateView, OAuth2Body, OAuth2View};
+use super::selector::{SelectorBody, SelectorView};
 use super::terms::{
     self, BatchBody, ModeBody, OrderingBody, RetryBody, SignatureBody, Terms, ThrottleBody,
 };
@@ -29,7 +29,7 @@ use super::{Id, List, read_json};
 use crate::Shared;
 use crate::asking::Asking;
 use crate::json::Object;
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 
 /// Event types that one subscription may name.
 const MAX_EVENT_TYPES: usize = 100;
@@ -59,12 +59,6 @@ pub(crate) struct Described {
     #[schema(value_type = DeliveryBody)]
     #[serde(default)]
     delivery: Object<DeliveryBody>,
-}
-
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct SelectorBody {
-    jsonpath: Option<String>,
 }
 
 #[derive(Default, Deserialize, ToSchema)]
@@ -244,8 +238,6 @@ impl Described {
     /// What is asked for, if it can be had. Pure.
     pub(super) fn judge(self, reach: &Reach) -> Result<SubscriptionFields, Problem> {
         let Object(delivery) = self.delivery;
-        let selector =
-            self.selector.map_or_else(SelectorBody::default, |Object(selector)| selector);
         if self.workflow_id.is_empty()
             || self.workflow_id.len() > MAX_WORKFLOW_BYTES
             || self.workflow_id.chars().any(char::is_control)
@@ -255,11 +247,8 @@ impl Described {
             return Err(Problem::field("/workflow_id", detail));
         }
         let event_types = event_types(self.event_types)?;
-        if let Some(query) = &selector.jsonpath {
-            Selector::compile(query).map_err(|error| {
-                Problem::at(Kind::InvalidSelector, "/selector/jsonpath", error.to_string())
-            })?;
-        }
+        let Object(selector) = self.selector.unwrap_or_default();
+        let selector = selector.judge()?;
         let terms = Terms {
             mode: self.mode,
             ordering: delivery.ordering,
@@ -276,7 +265,7 @@ impl Described {
         Ok(SubscriptionFields {
             workflow_id: self.workflow_id,
             event_types,
-            jsonpath: selector.jsonpath,
+            selector,
             url,
             settings,
         })
@@ -313,9 +302,9 @@ fn judge(
         None => body.delivery.0.signature.unwrap_or(SignatureBody::V1).make(),
     };
     let fields = body.judge(reach)?;
-    let SubscriptionFields { workflow_id, event_types, jsonpath, url, settings } = fields;
+    let SubscriptionFields { workflow_id, event_types, selector, url, settings } = fields;
     let endpoint = Endpoint { settings, ..Endpoint::new(url, secret) };
-    Ok(NewSubscription { customer_id, workflow_id, event_types, jsonpath, endpoint })
+    Ok(NewSubscription { customer_id, workflow_id, event_types, selector, endpoint })
 }
 
 /// The member `event_types`.
@@ -350,12 +339,6 @@ pub(super) struct SubscriptionView {
     created_at: String,
     #[schema(format = DateTime)]
     updated_at: String,
-}
-
-#[derive(Serialize, ToSchema)]
-struct SelectorView {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    jsonpath: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -405,7 +388,7 @@ impl SubscriptionView {
             id: subscription.id,
             workflow_id: subscription.workflow_id.clone(),
             event_types,
-            selector: SelectorView { jsonpath: subscription.jsonpath.clone() },
+            selector: SelectorView::of(&subscription.selector),
             mode: settings.mode.into(),
             delivery: EndpointView {
                 url: (!url.is_empty()).then(|| url.clone()),
@@ -433,6 +416,7 @@ impl SubscriptionView {
 mod tests {
     use super::*;
     use crate::json;
+    use crate::problem::Kind;
 
     fn judged(body: &str) -> Result<NewSubscription, Problem> {
         let Object(body) = json::read(body.as_bytes())?;
@@ -447,7 +431,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(new.workflow_id, "w");
-        assert_eq!(new.jsonpath.as_deref(), Some("$.total"));
+        assert_eq!(new.selector.jsonpath.as_deref(), Some("$.total"));
         assert_eq!(new.endpoint.url, "https://example.com/hook");
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use triggerline_guard::Reach;
-use triggerline_matching::Selector;
+use triggerline_matching::jsonpath::Query;
 use triggerline_service::config::duration;
 use triggerline_types::{Batching, DeliverySettings, Mode, RateLimit, Secret, Throttle};
 use utoipa::ToSchema;
@@ -171,7 +171,7 @@ pub(super) fn judge(terms: Terms, reach: &Reach) -> Result<DeliverySettings, Pro
 }
 
 fn ordering(body: OrderingBody) -> Result<String, Problem> {
-    Selector::compile(&body.per_key).map_err(|error| {
+    Query::parse(&body.per_key).map_err(|error| {
         Problem::at(Kind::InvalidSelector, "/delivery/ordering/per_key", error.to_string())
     })?;
     Ok(body.per_key)

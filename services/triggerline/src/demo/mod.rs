@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use triggerline_service::{signals, telemetry};
 use triggerline_store::{NewCustomer, NewSubscription};
 use triggerline_testkit::{Client, Receiver};
-use triggerline_types::{Actor, Endpoint, EventTypePattern, Secret};
+use triggerline_types::{Actor, Endpoint, EventTypePattern, Secret, Selector};
 
 use crate::cli::Demo;
 use crate::config::Config;
@@ -120,7 +120,10 @@ async fn set_up(platform: &Platform, receiver: &Receiver) -> anyhow::Result<Prod
                         customer_id: made.id,
                         workflow_id: subscription.path.to_owned(),
                         event_types: event_types.into_iter().collect::<Result<_, _>>()?,
-                        jsonpath: subscription.jsonpath.map(str::to_owned),
+                        selector: Selector {
+                            pattern: None,
+                            jsonpath: subscription.jsonpath.map(str::to_owned),
+                        },
                         endpoint: Endpoint::new(url, secret),
                     },
                     Actor::Operator,

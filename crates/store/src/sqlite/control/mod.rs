@@ -39,6 +39,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../control_4.sql"),
     include_str!("../control_5.sql"),
     include_str!("../control_6.sql"),
+    include_str!("../control_7.sql"),
 ];
 
 pub struct SqliteControl {

@@ -1,7 +1,9 @@
 //! Subscriptions, and the feed of their changes.
 
 use libsql::{Connection, Row, params};
-use triggerline_types::{Actor, CustomerId, Revision, Subscription, SubscriptionId, millis};
+use triggerline_types::{
+    Actor, CustomerId, Revision, Selector, Subscription, SubscriptionId, millis,
+};
 
 use super::super::{Fault, column};
 use super::{SqliteControl, audit, blob, collect, failing, next_revision, now, rows};
@@ -11,7 +13,7 @@ use crate::control::{Changes, Edited, NewSubscription, SubscriptionEdit, fields,
 use crate::error::StoreError;
 
 const SUBSCRIPTION: &str = "SELECT id, customer_id, workflow_id, event_types, jsonpath, url, \
-     secret, state, reason, revision, created_at, updated_at, old_secrets, settings FROM subscriptions";
+     secret, state, reason, revision, created_at, updated_at, old_secrets, settings, pattern FROM subscriptions";
 /// Where the revision stands in it.
 const REVISION: i32 = 9;
 
@@ -27,14 +29,14 @@ pub(super) async fn create(
             let columns = Columns::of(made.id, &made.endpoint, &keys);
             let insert = "INSERT INTO subscriptions (id, customer_id, workflow_id, event_types, \
                  jsonpath, url, secret, state, reason, revision, created_at, updated_at, \
-                 old_secrets, settings) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+                 old_secrets, settings, pattern) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
             let values = params![
                 blob(made.id.as_uuid()),
                 blob(made.customer_id.as_uuid()),
                 made.workflow_id.clone(),
                 fields::event_types_to_text(&made.event_types),
-                made.jsonpath.clone(),
+                made.selector.jsonpath.clone(),
                 made.endpoint.url.clone(),
                 columns.secret,
                 made.state.as_str(),
@@ -43,7 +45,8 @@ pub(super) async fn create(
                 millis(made.created_at),
                 millis(made.updated_at),
                 columns.old_secrets,
-                columns.settings
+                columns.settings,
+                made.selector.pattern.clone()
             ];
             connection.execute(insert, values).await?;
             let (action, at) = (trail::SUBSCRIPTION_CREATED, made.created_at);
@@ -110,12 +113,12 @@ pub(super) async fn edit(
             let columns = Columns::of(id, &changed.endpoint, &keys);
             let update = "UPDATE subscriptions SET workflow_id = ?2, event_types = ?3, \
                  jsonpath = ?4, url = ?5, secret = ?6, state = ?7, reason = ?8, revision = ?9, \
-                 updated_at = ?10, old_secrets = ?11, settings = ?12 WHERE id = ?1";
+                 updated_at = ?10, old_secrets = ?11, settings = ?12, pattern = ?13 WHERE id = ?1";
             let values = params![
                 blob(id.as_uuid()),
                 changed.workflow_id.clone(),
                 fields::event_types_to_text(&changed.event_types),
-                changed.jsonpath.clone(),
+                changed.selector.jsonpath.clone(),
                 changed.endpoint.url.clone(),
                 columns.secret,
                 changed.state.as_str(),
@@ -123,7 +126,8 @@ pub(super) async fn edit(
                 changed.revision.0,
                 millis(changed.updated_at),
                 columns.old_secrets,
-                columns.settings
+                columns.settings,
+                changed.selector.pattern.clone()
             ];
             connection.execute(update, values).await?;
             if applied.begins_anew {
@@ -205,7 +209,7 @@ fn subscription(row: &Row, keys: &SecretKeys) -> Result<Subscription, Fault> {
         customer_id: CustomerId::from_uuid(column::id(row, TABLE, 1)?),
         workflow_id: row.get(2)?,
         event_types: fields::event_types_from_text(&row.get::<String>(3)?).map_err(unreadable)?,
-        jsonpath: row.get(4)?,
+        selector: Selector { pattern: row.get(14)?, jsonpath: row.get(4)? },
         endpoint: columns(row)?.read(id, row.get(5)?, keys)?,
         state: fields::state(&row.get::<String>(7)?, row.get(8)?).map_err(unreadable)?,
         revision: Revision(row.get(REVISION)?),
