@@ -86,8 +86,8 @@ async fn a_rule_matches_and_says_why_it_does_not() {
     let answer = &lines(&output)[0];
     let pattern = &answer["explain"]["pattern"];
     assert_eq!(pattern["decided"], json!({"by": "field", "pattern": "/currency"}), "{answer}");
-    let field = pattern["fields"].as_array().unwrap().iter();
-    let field = field.filter(|field| field["pattern"] == "/currency").next().unwrap();
+    let mut fields = pattern["fields"].as_array().unwrap().iter();
+    let field = fields.find(|field| field["pattern"] == "/currency").unwrap();
     assert_eq!(field["expected"], json!(["EUR", "CHF"]));
     assert_eq!(field["found"][0]["value"], "USD");
 }
