@@ -11,17 +11,21 @@
 //!
 //! ## Where it differs from event-ruler
 //!
-//! * **Numbers** are compared as [numbers](crate::Number), exactly, without event-ruler's bounds (±5e9, six digits), and
-//!   never as text: `1` matches `1.0`.
+//! From its version 2.1; tests/ruler.sh has a row for each, and random pairs for all else.
+//!
+//! * **Numbers** are compared as [numbers](crate::Number), exactly, and never as text: `1` matches `1.0`, and
+//!   2^53 + 1 is more than 2^53. There ranges compare doubles, and what has more than 17 digits is text.
 //! * **Strings** are compared as strings: `"::1"` does not match `"0:0:0:0:0:0:0:1"`; that is what `cidr` is for.
 //! * **Dots** in names are letters: `"a.b"` is not `b` within `a`.
 //! * **Ignoring case** compares the lower-case form of each character: `ß` matches `ẞ`, and not `SS`.
 //! * **`cidr`** accepts `/32` and `/128`, and refuses bits beyond the prefix, where event-ruler makes a range of them.
-//!   An IPv4 address mapped into IPv6 is the IPv4 address, as there.
+//!   A network has addresses of its own family only; there `10.0.0.0/8` has `a00::1`, which begins with the same bits.
+//!   An IPv4 address mapped into IPv6 is the IPv4 address, as there, but here also as `::ffff:10.0.0.1`.
 //! * **`$or`** is always the operator, never a field's name, and a field may not be named twice in one branch, where
 //!   event-ruler lets the last one win.
 //! * A field that is both a value and an object (possible through `$or`) chooses an array element as an object only.
-//! * A payload that is no object has no fields, where event-ruler refuses it.
+//! * A payload that is no object has no fields, where event-ruler refuses it. Of a name that occurs twice in an object,
+//!   the last one counts, where event-ruler matches both.
 //! * **Caps** are [`parse`]'s: depth, fields, alternatives, lengths, stars, branches.
 //!
 //! As in event-ruler, `exists` looks at scalars only (an object at the path does not exist), fields are judged in the
