@@ -19,6 +19,9 @@ mod sending;
 
 use clap::{Parser, Subcommand};
 
+/// Where [`report`] writes.
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results");
+
 /// Measures Triggerline against references, in the same run on the same machine.
 ///
 /// Needs the real parts (`cargo xtask services up`, then the variables of target/services.env)

@@ -77,8 +77,8 @@ impl Report {
             "benchmark": self.name, "date": date, "machine": machine(), "setting": self.setting,
             "medians": medians, "ratios": ratios, "rounds": rounds,
         });
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-        fs::create_dir_all(&folder)?;
+        let folder = Path::new(crate::RESULTS);
+        fs::create_dir_all(folder)?;
         let file = folder.join(format!("{}.json", self.name));
         fs::write(&file, serde_json::to_string_pretty(&all)? + "\n")
             .with_context(|| format!("write {}", file.display()))?;

@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 5] = [
         "triggerline-replay",
         "triggerline-analytics",
     ],
-    &["triggerline", "triggerline-bench"],
+    &["triggerline", "triggerline-bench", "triggerline-bench-selectors"],
 ];
 
 /// Outside crates (by the start of their name) that only one of ours may name, and why.
