@@ -19,6 +19,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::number::Number;
 use crate::text::{Wildcard, fold};
@@ -37,22 +38,23 @@ pub enum Condition {
     Together(Vec<Field>),
 }
 
+/// What `$or` spells out names a field again and again: its path and its tests are shared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
-    pub path: Vec<Step>,
+    pub path: Arc<[Step]>,
     pub want: Want,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Want {
     /// At least one of the values at the path passes at least one of the tests.
-    Some(Vec<Test>),
+    Some(Arc<[Test]>),
     /// No value at the path passes any of the tests; there may be none.
-    None(Vec<Test>),
+    None(Arc<[Test]>),
 }
 
 impl Want {
-    pub fn tests(&self) -> &[Test] {
+    pub fn tests(&self) -> &Arc<[Test]> {
         match self {
             Self::Some(tests) | Self::None(tests) => tests,
         }

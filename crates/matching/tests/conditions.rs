@@ -72,8 +72,9 @@ fn field(random: &mut Random, beginning: &[Step]) -> Field {
             _ => Test::Number((random.below(3) as u64).into()),
         })
         .collect();
-    let want = if random.below(4) == 0 { Want::None(tests) } else { Want::Some(tests) };
-    Field { path: path_to, want }
+    let want =
+        if random.below(4) == 0 { Want::None(tests.into()) } else { Want::Some(tests.into()) };
+    Field { path: path_to.into(), want }
 }
 
 /// Where a path chooses, what it chose.

@@ -86,13 +86,13 @@ impl<K: Clone> Leaf<K> {
     }
 
     /// About how many needless candidates a field that asks this brings about, if it is what its rule is found by:
-    /// those that ask the same already, and more where many values pass.
+    /// those that ask the same already, and more where many values pass. A test is an entry, which costs as well.
     pub(crate) fn cost(&self, test: &Test) -> usize {
         let asked = match self.lookup(test) {
             Some(posting) => posting.askers.len(),
             None => 0,
         };
-        asked + breadth(test)
+        1 + asked + breadth(test)
     }
 
     fn lookup(&self, test: &Test) -> Option<&Posting<K>> {
@@ -171,7 +171,7 @@ impl<K: Clone> Leaf<K> {
         let mut looked = Looked { seen, folded: None, address: OnceCell::new() };
         for (way, _) in &self.ways {
             for hash in looked.hashes(*way).into_iter().flatten() {
-                self.found.all(hash).filter(|posting| posting.test.passes(seen)).for_each(&mut hit);
+                self.found.all(hash).filter(|posting| posting.passes(seen)).for_each(&mut hit);
             }
         }
     }

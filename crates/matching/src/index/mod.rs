@@ -13,6 +13,8 @@
 //! An index is a value: a clone is a snapshot, which shares what neither of the two has changed ([`cow`]). So a change is
 //! made to a clone, which is then swapped in; it costs microseconds.
 //!
+//! What a rule takes of memory is bounded by its condition's [`weight`], however many event types it has.
+//!
 //! Absent on purpose: I/O, locks, and an order of the answer.
 
 mod cow;
@@ -26,6 +28,7 @@ mod thresholds;
 mod tree;
 mod types;
 mod walk;
+mod weight;
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -40,10 +43,15 @@ pub use scan::Undecidable;
 use set::Set;
 use types::Types;
 use walk::walk;
+pub use weight::MAX_WEIGHT;
+pub(crate) use weight::weight;
 
 #[derive(Clone, Debug)]
 pub struct Index<K> {
     types: Types<Set<K>>,
+    /// Of rules that would take much memory if each of their event types had a set with them in it: each has one set of
+    /// its own, for all of its types.
+    large: Types<Vec<Arc<Set<K>>>>,
     rules: CowMap<Inserted<K>>,
     /// The next rule's number.
     next: u64,
@@ -53,19 +61,22 @@ pub struct Index<K> {
 struct Inserted<K> {
     key: K,
     homes: Vec<(EventTypePattern, Arc<Rule<K>>)>,
+    /// The set that it is alone in, if it is large: then it is the same rule in all homes.
+    own: Option<Arc<Set<K>>>,
 }
 
-/// A condition with more fields, or more conjunctions, than the index takes.
+/// A condition that weighs more than the index takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a condition has at most {MAX_CONDITION_FIELDS} fields")]
+#[error("a condition weighs at most {MAX_WEIGHT}")]
 pub struct TooLarge;
 
-/// In all conjunctions of a condition together. The cost of a rule grows with it.
-pub const MAX_CONDITION_FIELDS: usize = 16_384;
+/// What a rule's condition may weigh for all of its event types together, if it is to be laid out in the set of each:
+/// about 2 MB. Events walk through large ones one by one.
+const MAX_SPREAD: usize = 4_096;
 
 impl<K> Default for Index<K> {
     fn default() -> Self {
-        Self { types: Types::default(), rules: CowMap::default(), next: 0 }
+        Self { types: Types::default(), large: Types::default(), rules: CowMap::default(), next: 0 }
     }
 }
 
@@ -95,27 +106,48 @@ impl<K: Clone + Eq + Hash> Index<K> {
         event_types: &[EventTypePattern],
         condition: Option<&Condition>,
     ) -> Result<(), TooLarge> {
-        let always = Condition::All(Vec::new());
-        let condition = condition.unwrap_or(&always);
-        if size(condition) > MAX_CONDITION_FIELDS {
+        if condition.is_some_and(|condition| weight(condition) > MAX_WEIGHT) {
             return Err(TooLarge);
         }
+        self.put(key, event_types, condition);
+        Ok(())
+    }
+
+    /// The same, with a condition that is known not to be too large.
+    pub(crate) fn put(
+        &mut self,
+        key: K,
+        event_types: &[EventTypePattern],
+        condition: Option<&Condition>,
+    ) {
+        let always = Condition::All(Vec::new());
+        let condition = condition.unwrap_or(&always);
+        debug_assert!(weight(condition) <= MAX_WEIGHT);
         self.remove(&key);
         let number = self.next;
         self.next += 1;
         let mut homes: Vec<(EventTypePattern, Arc<Rule<K>>)> =
             Vec::with_capacity(event_types.len());
-        for (at, pattern) in event_types.iter().enumerate() {
-            if event_types[..at].contains(pattern) {
-                continue;
+        let mut own = None;
+        if event_types.len() > 1 && weight(condition) * event_types.len() > MAX_SPREAD {
+            let mut set = Set::default();
+            let rule = set.insert(key.clone(), number, condition, true);
+            let set = Arc::new(set);
+            for pattern in once(event_types) {
+                self.large.change(pattern).push(Arc::clone(&set));
+                homes.push((pattern.clone(), Arc::clone(&rule)));
             }
-            let only = event_types.len() == 1;
-            let rule = self.types.change(pattern).insert(key.clone(), number, condition, only);
-            homes.push((pattern.clone(), rule));
+            own = Some(set);
+        } else {
+            for pattern in once(event_types) {
+                let only = event_types.len() == 1;
+                let rule = self.types.change(pattern).insert(key.clone(), number, condition, only);
+                homes.push((pattern.clone(), rule));
+            }
         }
         let (hashed, known) = (hash(&key), key.clone());
-        self.rules.change(hashed, |inserted| inserted.key == known, || Inserted { key, homes });
-        Ok(())
+        let is = |inserted: &Inserted<K>| inserted.key == known;
+        self.rules.change(hashed, is, || Inserted { key, homes, own });
     }
 
     /// Whether there was one.
@@ -124,10 +156,18 @@ impl<K: Clone + Eq + Hash> Index<K> {
             return false;
         };
         for (pattern, rule) in &inserted.homes {
-            let set = self.types.change(pattern);
-            set.remove(rule);
-            if set.is_empty() {
-                self.types.remove(pattern);
+            if let Some(own) = &inserted.own {
+                let sets = self.large.change(pattern);
+                sets.retain(|set| !Arc::ptr_eq(set, own));
+                if sets.is_empty() {
+                    self.large.remove(pattern);
+                }
+            } else {
+                let set = self.types.change(pattern);
+                set.remove(rule);
+                if set.is_empty() {
+                    self.types.remove(pattern);
+                }
             }
         }
         true
@@ -139,7 +179,13 @@ impl<K: Clone + Eq + Hash> Index<K> {
     /// or has a number or a string that can't be read where a rule looks. Where no rule looks at the payload at all,
     /// nor is it read.
     pub fn matching(&self, event_type: &EventType, payload: &[u8]) -> Result<Vec<K>, Undecidable> {
-        let sets = self.types.covering(event_type);
+        let mut sets = self.types.covering(event_type);
+        if !self.large.is_empty() {
+            let mut large: Vec<_> = self.large.covering(event_type).into_iter().flatten().collect();
+            large.sort_unstable_by_key(|set| Arc::as_ptr(set)); // several of its types may cover
+            large.dedup_by_key(|set| Arc::as_ptr(set));
+            sets.extend(large.into_iter().map(|set| &**set));
+        }
         if sets.is_empty() {
             return Ok(Vec::new());
         }
@@ -170,8 +216,22 @@ impl<K: Clone + Eq + Hash> Index<K> {
                 + pattern.as_str().len()
                 + rule.heap_bytes()
         };
+        let inserted = |inserted: &Inserted<K>| match &inserted.own {
+            None => inserted.homes.iter().map(home).sum::<usize>(),
+            Some(own) => {
+                let patterns =
+                    inserted.homes.iter().map(|home| size_of_val(home) + home.0.as_str().len());
+                let rule = inserted.homes.first().map_or(0, |(_, rule)| rule.heap_bytes());
+                patterns.sum::<usize>()
+                    + size_of::<Set<K>>()
+                    + cow::COUNTS
+                    + own.heap_bytes()
+                    + rule
+            }
+        };
         self.types.heap_bytes(Set::heap_bytes)
-            + self.rules.heap_bytes(|inserted| inserted.homes.iter().map(home).sum())
+            + self.large.heap_bytes(|sets| sets.capacity() * size_of::<Arc<Set<K>>>())
+            + self.rules.heap_bytes(inserted)
     }
 }
 
@@ -199,9 +259,11 @@ fn undoubled(payload: &[u8]) -> Result<Vec<u8>, Undecidable> {
     serde_json::to_vec(&value).map_err(error)
 }
 
-fn size(condition: &Condition) -> usize {
-    match condition {
-        Condition::All(all) | Condition::Any(all) => all.iter().map(size).sum::<usize>() + 1,
-        Condition::Together(fields) => fields.len() + 1,
-    }
+/// Each event-type pattern once.
+fn once(patterns: &[EventTypePattern]) -> impl Iterator<Item = &EventTypePattern> {
+    patterns
+        .iter()
+        .enumerate()
+        .filter(|(at, one)| !patterns[..*at].contains(one))
+        .map(|(_, one)| one)
 }

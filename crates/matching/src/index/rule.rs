@@ -5,12 +5,13 @@
 //! payload's order, so that everything within one lies in a range; whether a group holds in it is answered by looking
 //! at ranges, in time proportional to what was captured, never to combinations of it.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::cow::COUNTS;
 use super::leaf::test_bytes;
 use super::walk::{Capture, Instance, instance_at};
-use crate::condition::{Field, Step, Test, Want};
+use crate::condition::{Step, Test, Want};
 
 #[derive(Debug)]
 pub(crate) struct Rule<K> {
@@ -47,7 +48,8 @@ pub(crate) struct RowField {
     /// How many choices there are on the path.
     depth: u16,
     pub(crate) wanted: bool,
-    pub(crate) tests: Box<[Test]>,
+    /// Shared with the other rows that want the same.
+    pub(crate) tests: Arc<[Test]>,
 }
 
 #[derive(Debug, Default)]
@@ -81,14 +83,11 @@ pub(crate) struct Hit<'c> {
 const FEW: usize = 4;
 
 impl RowField {
-    pub(crate) fn new(field: Field, leaf: u32, path: Arc<[Step]>) -> Self {
+    pub(crate) fn new(want: &Want, leaf: u32, path: Arc<[Step]>) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "paths are short")]
         let depth = choices(&path).count() as u16;
-        let (wanted, tests) = match field.want {
-            Want::Some(tests) => (true, tests),
-            Want::None(tests) => (false, tests),
-        };
-        Self { leaf, path, depth, wanted, tests: tests.into() }
+        let wanted = matches!(want, Want::Some(_));
+        Self { leaf, path, depth, wanted, tests: Arc::clone(want.tests()) }
     }
 }
 
@@ -106,7 +105,7 @@ impl Row {
     /// `pivot`: by which field it is found, if it is.
     pub(crate) fn new(fields: Box<[RowField]>, pivot: Option<u16>) -> Self {
         let mut group = Group::default();
-        let mut known: Vec<(&[Step], Vec<usize>)> = Vec::new(); // each group's choice, and the way to it
+        let mut known: HashMap<&[Step], usize> = HashMap::new(); // each group's choice, and its place
         for (at, field) in fields.iter().enumerate() {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -114,24 +113,21 @@ impl Row {
             )]
             let number = at as u16;
             let mut inner = &mut group;
-            let mut way = Vec::new();
             for choice in choices(&field.path) {
-                let place = match known.iter().find(|(known, _)| *known == choice) {
-                    Some((_, way)) => way[way.len() - 1],
+                let place = match known.get(choice) {
+                    Some(place) => *place,
                     None if field.wanted => {
+                        inner.groups.reserve_exact(1); // mostly there are no more
                         inner.groups.push(Group {
                             depth: inner.depth + 1,
                             lead: number,
                             ..Group::default()
                         });
-                        way.push(inner.groups.len() - 1);
-                        known.push((choice, way.clone()));
-                        way.pop();
+                        known.insert(choice, inner.groups.len() - 1);
                         inner.groups.len() - 1
                     }
                     None => break,
                 };
-                way.push(place);
                 inner = &mut inner.groups[place];
                 if pivot == Some(number) {
                     inner.lead = number;
@@ -145,10 +141,8 @@ impl Row {
     fn holds(&self, captured: Captured<'_, '_>, hit: Option<Hit<'_>>) -> bool {
         // Where many elements of an array hit, what no element passes is cheaper to find out beforehand.
         if hit.is_some_and(|hit| hit.captures.len() > FEW) {
-            let passed = |field: &RowField| {
-                !field.wanted
-                    || captured.within(field.leaf, 0, u32::MAX).iter().any(|c| field.passes(c))
-            };
+            let passed =
+                |field: &RowField| !field.wanted || captured.some_passes(field, 0, u32::MAX);
             if !self.fields.iter().all(passed) {
                 return false;
             }
@@ -166,17 +160,12 @@ impl Row {
         let end = captured.instances[instance as usize].end;
         let some = |number: &u16| match hit {
             Some(hit) if hit.field == *number => {
-                hit.captures.iter().any(|at| captured.captures[*at as usize].instance == instance)
+                !captured.hits(hit, instance, instance + 1).is_empty()
             }
-            _ => {
-                let field = &self.fields[usize::from(*number)];
-                captured.within(field.leaf, instance, instance + 1).iter().any(|c| field.passes(c))
-            }
+            _ => captured.some_passes(&self.fields[usize::from(*number)], instance, instance + 1),
         };
-        let none = |number: &u16| {
-            let field = &self.fields[usize::from(*number)];
-            !captured.within(field.leaf, instance, end).iter().any(|c| field.passes(c))
-        };
+        let none =
+            |number: &u16| !captured.some_passes(&self.fields[usize::from(*number)], instance, end);
         group.some.iter().all(some)
             && group.none.iter().all(none)
             && group
@@ -205,10 +194,8 @@ impl Row {
         };
         match hit {
             Some(hit) if hit.field == group.lead => {
-                let instance_of = |at: &u32| captured.captures[*at as usize].instance;
-                let from = hit.captures.partition_point(|at| instance_of(at) < instance);
-                let to = hit.captures.partition_point(|at| instance_of(at) < end);
-                hit.captures[from..to].iter().any(|at| holds(&captured.captures[*at as usize]))
+                let hits = captured.hits(hit, instance, end);
+                hits.iter().any(|at| holds(&captured.captures[*at as usize]))
             }
             _ => captured
                 .within(lead.leaf, instance, end)
@@ -232,6 +219,18 @@ impl<'c, 'p> Captured<'c, 'p> {
                 .partition_point(|capture| (capture.leaf, capture.instance) < (leaf, instance))
         };
         &self.captures[place(from)..place(to)]
+    }
+
+    fn some_passes(&self, field: &RowField, from: u32, to: u32) -> bool {
+        self.within(field.leaf, from, to).iter().any(|capture| field.passes(capture))
+    }
+
+    /// Those of the hits that are in the instances from one to before another.
+    fn hits<'h>(&self, hit: Hit<'h>, from: u32, to: u32) -> &'h [u32] {
+        let place = |instance| {
+            hit.captures.partition_point(|at| self.captures[*at as usize].instance < instance)
+        };
+        &hit.captures[place(from)..place(to)]
     }
 }
 
@@ -266,12 +265,16 @@ impl<K> Rule<K> {
                 + group.groups.capacity() * size_of::<Group>()
                 + group.groups.iter().map(of_group).sum::<usize>()
         }
-        let field = |field: &RowField| {
-            let tests = field.tests.iter().map(|test| size_of::<Test>() + test_bytes(test));
+        let mut known = HashSet::new();
+        let mut field = |field: &RowField| {
+            let tests = if known.insert(Arc::as_ptr(&field.tests)) { &*field.tests } else { &[] };
+            let tests = tests.iter().map(|test| size_of::<Test>() + test_bytes(test));
             size_of::<RowField>() + tests.sum::<usize>()
         };
         let row = |row: &Row| {
-            size_of::<Row>() + row.fields.iter().map(field).sum::<usize>() + of_group(&row.group)
+            size_of::<Row>()
+                + row.fields.iter().map(&mut field).sum::<usize>()
+                + of_group(&row.group)
         };
         size_of::<Self>()
             + COUNTS

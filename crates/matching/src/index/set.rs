@@ -7,6 +7,7 @@ use super::leaf::{Asker, Leaf, Posting, breadth, hash};
 use super::rule::{Captured, Hit, Row, RowField, Rule, Tree};
 use super::tree::{End, Node};
 use super::walk::Capture;
+use super::weight::MAX_WEIGHT;
 use crate::condition::{Condition, Field, Step, Test};
 
 #[derive(Clone, Debug)]
@@ -44,7 +45,13 @@ impl<K: Clone> Set<K> {
     ) -> Arc<Rule<K>> {
         let mut rows = Vec::new();
         let tree = self.lay_out(condition, &mut rows);
-        let pivots = self.pivots(&tree, &rows).map(|(_, pivots)| pivots).unwrap_or_default();
+        let tests_of =
+            |(row, field): &(u16, u16)| rows[usize::from(*row)][usize::from(*field)].tests.len();
+        let entries = |pivots: &[(u16, u16)]| pivots.iter().map(tests_of).sum::<usize>();
+        // Rows that share a long list might each be found by it. Rather than have so many entries, it is tried always.
+        let pivots = self.pivots(&tree, &rows).map(|(_, pivots)| pivots);
+        let pivots = pivots.filter(|pivots| entries(pivots) <= MAX_WEIGHT).unwrap_or_default();
+        let found_once = only && pivots.len() <= 1 && entries(&pivots) <= 1;
         let rows: Box<[Row]> = rows
             .into_iter()
             .zip(0..)
@@ -54,12 +61,6 @@ impl<K: Clone> Set<K> {
             })
             .collect();
         let sole = matches!(tree, Tree::Row(_)) && rows.len() == 1 && rows[0].fields.len() == 1;
-        let found_once = only && pivots.len() <= 1 && {
-            let tests = pivots.iter().map(|(row, field)| {
-                rows[usize::from(*row)].fields[usize::from(*field)].tests.len()
-            });
-            tests.sum::<usize>() <= 1
-        };
         let rule = Arc::new(Rule {
             key,
             number,
@@ -73,11 +74,8 @@ impl<K: Clone> Set<K> {
             let of = &rule.rows[usize::from(*row)].fields[usize::from(*field)];
             let asker = Asker { rule: Arc::clone(&rule), row: *row, field: *field };
             let leaf = self.leaf_mut(of.leaf);
-            for (at, test) in of.tests.iter().enumerate() {
-                // The same test twice is one.
-                if !of.tests[..at].contains(test) {
-                    leaf.add(test, asker.clone());
-                }
+            for test in &*of.tests {
+                leaf.add(test, asker.clone());
             }
         }
         if rule.pivots.is_empty() {
@@ -115,17 +113,21 @@ impl<K: Clone> Set<K> {
     }
 
     fn row_field(&mut self, field: &Field) -> RowField {
-        let mut path = field.path.clone();
-        path.dedup_by(|a, b| (&*a, &*b) == (&Step::Each, &Step::Each));
+        let mut path = Arc::clone(&field.path);
+        if path.windows(2).any(|pair| pair == [Step::Each, Step::Each]) {
+            let mut once = path.to_vec();
+            once.dedup_by(|a, b| (&*a, &*b) == (&Step::Each, &Step::Each));
+            path = once.into();
+        }
         let next_leaf = &mut self.next_leaf;
         let end = self.root.end_at(&path, || {
             let leaf = *next_leaf;
             *next_leaf = next_leaf.wrapping_add(1);
-            End { leaf, path: path.as_slice().into(), users: 0, structured: 0 }
+            End { leaf, path: Arc::clone(&path), users: 0, structured: 0 }
         });
         end.users += 1;
         end.structured += u32::from(cares_for_structured(field.want.tests()));
-        RowField::new(field.clone(), end.leaf, Arc::clone(&end.path))
+        RowField::new(&field.want, end.leaf, Arc::clone(&end.path))
     }
 
     /// The fields by which the tree is found at the least cost: one of them passes whenever the tree holds. None if
@@ -150,7 +152,8 @@ impl<K: Clone> Set<K> {
                     rows[usize::from(*row)].iter().zip(0..).filter(|(field, _)| field.wanted);
                 let cost = |field: &RowField| {
                     let leaf = self.leaf(field.leaf);
-                    let cost = |test| leaf.map_or_else(|| breadth(test), |leaf| leaf.cost(test));
+                    let cost =
+                        |test| leaf.map_or_else(|| 1 + breadth(test), |leaf| leaf.cost(test));
                     field.tests.iter().map(cost).sum::<usize>()
                 };
                 let costs = fields.map(|(field, number)| (cost(field), vec![(*row, number)]));
@@ -163,10 +166,8 @@ impl<K: Clone> Set<K> {
         for pivot in &rule.pivots {
             let field = &rule.rows[usize::from(pivot.0)].fields[usize::from(pivot.1)];
             let leaf = self.leaf_mut(field.leaf);
-            for (at, test) in field.tests.iter().enumerate() {
-                if !field.tests[..at].contains(test) {
-                    leaf.remove(test, rule, *pivot);
-                }
+            for test in &*field.tests {
+                leaf.remove(test, rule, *pivot);
             }
             if leaf.is_empty() {
                 self.leaves.remove(hash(&field.leaf), |(known, _)| *known == field.leaf);
@@ -217,7 +218,9 @@ impl<K: Clone> Set<K> {
             // Equal elements of an array hit the same postings; each is asked once, with all that hit it.
             let mut hits: Vec<(&Posting<K>, u32)> = Vec::new();
             for (capture, at) in captures.iter().zip(from..) {
-                leaf.look_up(&capture.seen, |posting| hits.push((posting, at)));
+                leaf.look_up(&capture.seen, |posting| {
+                    hits.push((posting, at));
+                });
             }
             hits.sort_unstable_by_key(|(posting, at)| (std::ptr::from_ref(*posting), *at));
             for hits in hits.chunk_by(|a, b| std::ptr::eq(a.0, b.0)) {

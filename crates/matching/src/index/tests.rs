@@ -21,7 +21,7 @@ fn one(condition: &Condition) -> Index<()> {
     index
 }
 
-fn path(steps: &str) -> Vec<Step> {
+fn path(steps: &str) -> Arc<[Step]> {
     steps
         .split_whitespace()
         .map(|step| match step {
@@ -36,11 +36,11 @@ fn path(steps: &str) -> Vec<Step> {
 }
 
 fn some(steps: &str, tests: &[Test]) -> Field {
-    Field { path: path(steps), want: Want::Some(tests.to_vec()) }
+    Field { path: path(steps), want: Want::Some(tests.into()) }
 }
 
 fn none(steps: &str, tests: &[Test]) -> Field {
-    Field { path: path(steps), want: Want::None(tests.to_vec()) }
+    Field { path: path(steps), want: Want::None(tests.into()) }
 }
 
 fn is(number: u64) -> Test {
@@ -276,4 +276,84 @@ fn a_condition_is_not_too_large() {
     let large = Condition::Any(vec![row; 200]);
     assert_eq!(index.insert((), &types(&["*"]), Some(&large)), Err(TooLarge));
     assert!(index.is_empty());
+}
+
+/// Patterns of no more than 64 KB that are much larger when they are spelt out, or laid out for each of 100 event types.
+#[test]
+fn a_rule_takes_little_memory_however_many_types_it_has() {
+    let list = |length: usize| (0..length).map(Value::from).collect::<Value>();
+    let object = |fields: usize, value: &dyn Fn(usize) -> Value| {
+        (0..fields).map(|n| (format!("f{n}"), value(n))).collect::<serde_json::Map<_, _>>()
+    };
+    let deep = |name: &str, levels: usize, inner: Value| {
+        (0..levels).fold(inner, |inner, _| json!({name: inner}))
+    };
+    let or: Value = (0..255).map(|n| json!({"y": [n]})).collect();
+    let same_or: Value = (0..255).map(|_| json!({"y": [0]})).collect();
+    let mut ways = object(8, &|_| json!([{"exists": false}, {"exists": true}]));
+    ways.insert("x".to_owned(), list(2_000));
+    let long = "n".repeat(1_000);
+    let text = |n: usize| json!(format!("{n:05}{}", "t".repeat(1_000)));
+    for (name, pattern, accepted) in [
+        ("a long list in each row", json!({"x": list(1_790), "$or": or}), true),
+        ("and the same row", json!({"x": list(1_790), "$or": same_or}), true),
+        ("a long list in each way", Value::Object(ways), true),
+        ("a long list", json!({"x": list(2_048)}), true),
+        ("unwanted", json!({"x": [{"anything-but": list(2_000)}]}), true),
+        ("many fields", Value::Object(object(256, &|_| json!([1]))), true),
+        ("a deep field", deep("a", 31, json!({"x": [1]})), true),
+        ("deep fields", Value::Object(object(190, &|_| deep("a", 30, json!([1])))), true),
+        ("deeper", Value::Object(object(256, &|_| deep("a", 30, json!([1])))), false),
+        ("long texts", json!({"x": (0..60).map(text).collect::<Value>()}), true),
+        ("long names", deep(&long, 31, json!({"x": [1]})), true),
+        ("long names, often", deep(&long, 30, Value::Object(object(100, &|_| json!([1])))), false),
+        (
+            "deep in each row",
+            json!({"p": object(60, &|_| deep("a", 29, json!([1]))), "$or": or}),
+            false,
+        ),
+    ] {
+        let parsed = Pattern::parse(&pattern);
+        assert_eq!(parsed.is_ok(), accepted, "{name}");
+        let Ok(parsed) = parsed else { continue };
+        let condition = parsed.condition();
+        for count in [1, 3, 100] {
+            let names: Vec<String> = (0..count).map(|n| format!("t{n}")).collect();
+            let names = types(&names.iter().map(String::as_str).collect::<Vec<_>>());
+            let mut index = Index::new();
+            index.insert((), &names, Some(&condition)).unwrap();
+            let bytes = index.heap_bytes();
+            println!("{name}, {count} types: {bytes} bytes");
+            assert!(bytes < 4_000_000, "{name}, {count} types: {bytes}");
+            assert!(index.remove(&()));
+            let left = index.heap_bytes();
+            assert!(left < 100, "{name}, {count} types: {left}"); // a list's capacity
+        }
+    }
+}
+
+#[test]
+fn a_large_rule_is_found_by_each_of_its_types_once() {
+    let list: Value = (0..2_048).map(Value::from).collect();
+    let large = Pattern::parse(&json!({"x": list})).unwrap().condition();
+    let small = Pattern::parse(&json!({"x": [7]})).unwrap().condition();
+    let mut index = Index::new();
+    index.insert("large", &types(&["a.*", "a.b", "*.b", "c"]), Some(&large)).unwrap();
+    index.insert("small", &types(&["a.b", "d"]), Some(&small)).unwrap();
+    let before = index.clone();
+    index.insert("other", &types(&["a.*", "a.b", "*.b"]), Some(&large)).unwrap();
+    for (event_type, payload, keys) in [
+        ("a.b", "{\"x\":[7,8]}", vec!["large", "other", "small"]),
+        ("a.b", "{\"x\":8}", vec!["large", "other"]),
+        ("a.b", "{\"x\":-8}", vec![]),
+        ("c", "{\"x\":7}", vec!["large"]),
+        ("d", "{\"x\":7}", vec!["small"]),
+        ("e", "{\"x\":7}", vec![]),
+    ] {
+        assert_eq!(found(&index, event_type, payload), keys, "{event_type} {payload}");
+    }
+    index.insert("large", &types(&["c"]), Some(&small)).unwrap();
+    assert!(index.remove(&"other"));
+    assert_eq!(found(&index, "a.b", "{\"x\":7}"), ["small"]);
+    assert_eq!(found(&before, "a.b", "{\"x\":7}"), ["large", "small"]);
 }

@@ -49,6 +49,10 @@ fn place(beginning: bool, text: &str) -> u64 {
 }
 
 impl<S: Clone + Default> Types<S> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty() && self.tried.is_empty()
+    }
+
     pub(crate) fn covering<'t>(&'t self, event_type: &EventType) -> Vec<&'t S> {
         let text = event_type.as_str();
         let mut sets = Vec::with_capacity(4);

@@ -10,6 +10,7 @@
 //! children would have to be kept apart.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::Query;
 use super::ast::{
@@ -44,12 +45,12 @@ pub(crate) fn lower(query: &Query) -> Option<Condition> {
 struct Conjunction {
     fields: Vec<Field>,
     /// Paths that end where a child is chosen. Each is one choice, made once.
-    choices: Vec<Vec<Step>>,
+    choices: Vec<Arc<[Step]>>,
 }
 
 impl Conjunction {
     fn of(path: &[Step], want: Want) -> Self {
-        Self { fields: vec![Field { path: path.to_vec(), want }], choices: Vec::new() }
+        Self { fields: vec![Field { path: path.into(), want }], choices: Vec::new() }
     }
 
     /// Both; `None` where they choose at the same place, each for itself.
@@ -72,8 +73,8 @@ impl Conjunction {
 
 type Alternatives = Vec<Conjunction>;
 
-fn anything() -> Vec<Test> {
-    vec![Test::Scalar, Test::Structured]
+fn anything() -> Arc<[Test]> {
+    [Test::Scalar, Test::Structured].into()
 }
 
 /// The ways in which `segments`, put to what is at `base`, select something.
@@ -112,7 +113,7 @@ fn selected(segments: &[Segment], base: &[Step]) -> Option<Alternatives> {
 fn chosen(path: &mut Vec<Step>) -> Conjunction {
     path.push(Step::Child);
     let mut chosen = Conjunction::of(path, Want::Some(anything()));
-    chosen.choices.push(path.clone());
+    chosen.choices.push(path.as_slice().into());
     chosen
 }
 
@@ -174,11 +175,12 @@ fn compared(comparison: &Comparison, positive: bool, current: &[Step]) -> Option
     };
     let SingularQuery { origin, steps, .. } = query;
     let path = path(*origin, steps, current)?;
-    let (tests, holds) = match operator {
-        Operator::Equal => (vec![equal(literal)?], true),
-        Operator::NotEqual => (vec![equal(literal)?], false),
-        _ => (vec![range(operator, literal)?], true),
+    let (test, holds) = match operator {
+        Operator::Equal => (equal(literal)?, true),
+        Operator::NotEqual => (equal(literal)?, false),
+        _ => (range(operator, literal)?, true),
     };
+    let tests = [test].into();
     let want = if holds == positive { Want::Some(tests) } else { Want::None(tests) };
     Some(vec![Conjunction::of(&path, want)])
 }

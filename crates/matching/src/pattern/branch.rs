@@ -4,31 +4,37 @@
 //! are judged.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::parse::{InvalidPattern, MAX_BRANCHES, push};
-use super::{Leaf, Node, Object, Pattern};
-use crate::index::MAX_CONDITION_FIELDS;
+use super::{Leaf, Node, Object, Pattern, lower};
+use crate::index::{MAX_WEIGHT, weight};
 
 #[derive(Clone, Debug)]
 pub(super) struct BranchField<'p> {
-    pub(super) path: Vec<&'p str>,
+    pub(super) path: Arc<[&'p str]>,
     pub(super) leaf: &'p Leaf,
     /// Where it stands in the pattern.
-    pub(super) pointer: String,
+    pub(super) pointer: Arc<str>,
 }
 
 pub(super) type Branch<'p> = Vec<BranchField<'p>>;
 
 /// Of a pattern that [`check`] let pass.
 pub(super) fn branches(pattern: &Pattern) -> Vec<Branch<'_>> {
-    let mut branches = of(&pattern.root, &mut Vec::new(), &mut String::new());
+    let mut branches = spelt_out(pattern);
     for branch in &mut branches {
         branch.sort_by_cached_key(|field| field.path.join("."));
     }
     branches
 }
 
-/// Refuses what spells out to too many branches, before it does, and a branch that names a field twice.
+fn spelt_out(pattern: &Pattern) -> Vec<Branch<'_>> {
+    of(&pattern.root, &mut Vec::new(), &mut String::new())
+}
+
+/// Refuses what spells out to too many branches, before it does, what the index would refuse, and a branch that names a
+/// field twice.
 pub(super) fn check(pattern: &Pattern) -> Result<(), InvalidPattern> {
     if count(&pattern.root) > MAX_BRANCHES {
         return Err(InvalidPattern {
@@ -38,25 +44,26 @@ pub(super) fn check(pattern: &Pattern) -> Result<(), InvalidPattern> {
             ),
         });
     }
-    let mut size = 1;
-    for branch in branches(pattern) {
-        let mut named = HashSet::with_capacity(branch.len());
-        if let Some(field) = branch.iter().find(|field| !named.insert(&field.path)) {
-            return Err(InvalidPattern {
-                pointer: field.pointer.clone(),
-                why: "the field is named already beside this $or; write its alternatives in one place".to_owned(),
-            });
-        }
-        let ways: usize = branch.iter().map(|field| field.leaf.ways()).product();
-        size += ways * (branch.len() + 1);
-    }
-    if size > MAX_CONDITION_FIELDS {
+    let branches = spelt_out(pattern);
+    let weight = weight(&lower::lower(&branches));
+    if weight > MAX_WEIGHT {
         return Err(InvalidPattern {
             pointer: String::new(),
             why: format!(
-                "the combinations of $or's make {size} fields; at most {MAX_CONDITION_FIELDS} are indexed"
+                "the pattern is too large: with its $or's spelt out it weighs {weight}, at most {MAX_WEIGHT} are \
+                 indexed; each field of each combination weighs 1 for each name on its path, each value once 1, and \
+                 long ones more"
             ),
         });
+    }
+    for branch in branches {
+        let mut named = HashSet::with_capacity(branch.len());
+        if let Some(field) = branch.iter().find(|field| !named.insert(&field.path)) {
+            return Err(InvalidPattern {
+                pointer: field.pointer.to_string(),
+                why: "the field is named already beside this $or; write its alternatives in one place".to_owned(),
+            });
+        }
     }
     Ok(())
 }
@@ -82,7 +89,11 @@ fn of<'p>(object: &'p Object, path: &mut Vec<&'p str>, pointer: &mut String) -> 
         path.push(name);
         match node {
             Node::Leaf(leaf) => {
-                let field = BranchField { path: path.clone(), leaf, pointer: pointer.clone() };
+                let field = BranchField {
+                    path: path.as_slice().into(),
+                    leaf,
+                    pointer: pointer.as_str().into(),
+                };
                 for branch in &mut branches {
                     branch.push(field.clone());
                 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::branch::{Branch, BranchField, branches};
 use super::parse::push;
-use super::{Alternative, Pattern, naive};
+use super::{Pattern, naive};
 use crate::condition::Seen;
 use crate::predicate::shown;
 
@@ -89,22 +89,16 @@ fn report(field: &BranchField<'_>, payload: &Value) -> FieldReport {
     let mut all = Vec::new();
     collect(payload, &field.path, &mut String::new(), &mut all);
     let passes = |value: &Value| {
-        Seen::of(value).is_some_and(|seen| {
-            field.leaf.alternatives.iter().any(|alternative| match alternative {
-                Alternative::Is(test) => test.passes(&seen),
-                Alternative::Absent => false,
-            })
-        })
+        Seen::of(value).is_some_and(|seen| field.leaf.tests.iter().any(|test| test.passes(&seen)))
     };
     let absent = all.iter().all(|(_, value)| value.is_object());
-    let may_be_absent = field.leaf.alternatives.contains(&Alternative::Absent);
-    let matched = all.iter().any(|(_, value)| passes(value)) || (absent && may_be_absent);
+    let matched = all.iter().any(|(_, value)| passes(value)) || (absent && field.leaf.or_absent);
     // What matches is worth more than what happens to come first.
     all.sort_by_key(|(_, value)| !passes(value));
     let more = all.len().saturating_sub(FOUND_MAX);
     all.truncate(FOUND_MAX);
     FieldReport {
-        pattern: field.pointer.clone(),
+        pattern: field.pointer.to_string(),
         path: field.path.iter().map(ToString::to_string).collect(),
         matched,
         expected: field.leaf.written.clone(),

@@ -26,7 +26,8 @@
 //! * A field that is both a value and an object (possible through `$or`) chooses an array element as an object only.
 //! * A payload that is no object has no fields, where event-ruler refuses it. Of a name that occurs twice in an object,
 //!   the last one counts, where event-ruler matches both.
-//! * **Caps** are [`parse`]'s: depth, fields, alternatives, lengths, stars, branches.
+//! * **Caps** are [`parse`]'s: depth, fields, alternatives, lengths, stars, branches; and what all of it
+//!   [weighs](crate::MAX_WEIGHT) when `$or` is spelt out.
 //!
 //! As in event-ruler, `exists` looks at scalars only (an object at the path does not exist), fields are judged in the
 //! order of their dotted paths, and `{"exists": false}` looks only at the array elements that the fields before it have
@@ -40,6 +41,8 @@ mod naive;
 mod parse;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -72,7 +75,10 @@ enum Node {
 /// What a field may be.
 #[derive(Clone, Debug, PartialEq)]
 struct Leaf {
-    alternatives: Vec<Alternative>,
+    /// A scalar is there that passes one of these; each stands here once.
+    tests: Arc<[Test]>,
+    /// Or none is there.
+    or_absent: bool,
     /// As it stands in the pattern, for whoever asks why.
     written: Value,
 }
@@ -80,19 +86,8 @@ struct Leaf {
 impl Leaf {
     /// Being absent and being something are two ways to match, of which each makes a conjunction of its own.
     fn ways(&self) -> usize {
-        let absent = self.alternatives.contains(&Alternative::Absent);
-        let something =
-            self.alternatives.iter().any(|alternative| *alternative != Alternative::Absent);
-        usize::from(absent) + usize::from(something)
+        usize::from(self.or_absent) + usize::from(!self.tests.is_empty())
     }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Alternative {
-    /// A scalar is there that passes.
-    Is(Test),
-    /// No scalar is there.
-    Absent,
 }
 
 impl Pattern {
@@ -121,6 +116,6 @@ impl Pattern {
 
     /// The same, as the index takes it.
     pub fn condition(&self) -> Condition {
-        lower::lower(self)
+        lower::lower(&branch::branches(self))
     }
 }

@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
+use super::Pattern;
 use super::branch::{Branch, branches};
-use super::{Alternative, Pattern};
 use crate::condition::{Seen, Test};
 
 pub(super) fn matches(pattern: &Pattern, payload: &Value) -> bool {
@@ -17,25 +17,17 @@ pub(super) fn branch_matches(branch: &Branch<'_>, payload: &Value) -> bool {
     // A field that may be absent or something is tried both ways: which one it is decides what it chooses.
     let mut ways: Vec<Group<'_>> = vec![Group::default()];
     for field in branch {
-        let tests: Vec<&Test> = field
-            .leaf
-            .alternatives
-            .iter()
-            .filter_map(|alternative| match alternative {
-                Alternative::Is(test) => Some(test),
-                Alternative::Absent => None,
-            })
-            .collect();
+        let leaf = field.leaf;
         let mut next = Vec::new();
         for way in ways {
-            if tests.len() < field.leaf.alternatives.len() {
+            if leaf.or_absent {
                 let mut way = way.clone();
                 way.must_lack(&field.path);
                 next.push(way);
             }
-            if !tests.is_empty() {
+            if !leaf.tests.is_empty() {
                 let mut way = way;
-                way.must_have(&field.path, tests.clone());
+                way.must_have(&field.path, &leaf.tests);
                 next.push(way);
             }
         }
@@ -47,13 +39,13 @@ pub(super) fn branch_matches(branch: &Branch<'_>, payload: &Value) -> bool {
 /// What one object of the payload must have.
 #[derive(Clone, Default)]
 struct Group<'p> {
-    some: Vec<(&'p str, Vec<&'p Test>)>,
+    some: Vec<(&'p str, &'p [Test])>,
     groups: Vec<(&'p str, Group<'p>)>,
     none: Vec<Vec<&'p str>>,
 }
 
 impl<'p> Group<'p> {
-    fn must_have(&mut self, path: &[&'p str], tests: Vec<&'p Test>) {
+    fn must_have(&mut self, path: &[&'p str], tests: &'p [Test]) {
         match path {
             [] => {}
             [name] => self.some.push((name, tests)),

@@ -1,11 +1,12 @@
 //! From JSON to a [`Pattern`], or to a place in the JSON and what would be right there.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::Bound;
 
 use serde_json::{Map, Value};
 
-use super::{Alternative, Leaf, Node, Object, Pattern, branch};
+use super::{Leaf, Node, Object, Pattern, branch};
 use crate::condition::{Network, Test};
 use crate::number::Number;
 use crate::text::Wildcard;
@@ -161,7 +162,11 @@ impl Parser {
             return self.refuse("an array of a pattern has at least one alternative");
         }
         let alternatives = self.each(alternatives, Self::alternative)?;
-        Ok(Leaf { alternatives, written: written.clone() })
+        let or_absent = alternatives.contains(&None);
+        let mut tests: Vec<Test> = alternatives.into_iter().flatten().collect();
+        let mut known = HashSet::with_capacity(tests.len());
+        tests.retain(|test| known.insert(test.clone()));
+        Ok(Leaf { tests: tests.into(), or_absent, written: written.clone() })
     }
 
     fn each<T>(
@@ -183,7 +188,8 @@ impl Parser {
         Ok(all)
     }
 
-    fn alternative(&mut self, value: &Value) -> Result<Alternative> {
+    /// `None` if it is that nothing is there.
+    fn alternative(&mut self, value: &Value) -> Result<Option<Test>> {
         let test = match value {
             Value::Null => Test::Null,
             Value::Bool(bool) => Test::Bool(*bool),
@@ -199,7 +205,7 @@ impl Parser {
                 );
             }
         };
-        Ok(Alternative::Is(test))
+        Ok(Some(test))
     }
 
     fn single<'v>(&self, map: &'v Map<String, Value>) -> Result<(&'v str, &'v Value)> {
@@ -215,7 +221,7 @@ impl Parser {
         }
     }
 
-    fn operator(&mut self, operator: &str, operand: &Value) -> Result<Alternative> {
+    fn operator(&mut self, operator: &str, operand: &Value) -> Result<Option<Test>> {
         let test = match operator {
             "exactly" => Test::Text(self.string(operand)?.into()),
             "prefix" => match self.ignoring_case(operand)? {
@@ -236,12 +242,12 @@ impl Parser {
             },
             "exists" => match operand {
                 Value::Bool(true) => Test::Scalar,
-                Value::Bool(false) => return Ok(Alternative::Absent),
+                Value::Bool(false) => return Ok(None),
                 _ => return self.refuse("exists is true or false"),
             },
             _ => return self.refuse(format!("there is no such operator; there is {OPERATORS}")),
         };
-        Ok(Alternative::Is(test))
+        Ok(Some(test))
     }
 
     /// The text of `{"equals-ignore-case": text}`, if it is an object.
