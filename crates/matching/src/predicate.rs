@@ -7,6 +7,7 @@ use serde_json::Value;
 use triggerline_types::Selector;
 
 use crate::condition::Condition;
+use crate::index::{MAX_WEIGHT, weight};
 use crate::jsonpath::{Budget, OutOfBudget, Query, lower};
 use crate::pattern::{Explanation, Pattern};
 
@@ -59,10 +60,13 @@ impl Predicate {
         self.pattern.is_some() || self.query.is_some()
     }
 
-    /// What an index can decide of it, and the query that is left to be put to whoever passes.
+    /// What an index can decide of it, never more than it takes, and the query that is left to be put to whoever
+    /// passes.
     pub(crate) fn split(&self) -> (Option<Condition>, Option<&Query>) {
         let pattern = self.pattern.as_ref().map(Pattern::condition);
-        let lowered = self.query.as_ref().and_then(lower);
+        // A pattern that weighs more is not parsed; a query that adds too much to it can be put to the payload.
+        let room = MAX_WEIGHT.saturating_sub(1 + pattern.as_ref().map_or(0, weight));
+        let lowered = self.query.as_ref().and_then(lower).filter(|query| weight(query) <= room);
         let rest = self.query.as_ref().filter(|_| lowered.is_none());
         let condition = match (pattern, lowered) {
             (Some(pattern), Some(query)) => Some(Condition::All(vec![pattern, query])),
@@ -214,6 +218,33 @@ mod tests {
             let error = Predicate::compile(&selector).unwrap_err();
             assert_eq!(error.pointer, pointer, "{error}");
         }
+    }
+
+    /// So that whatever compiles can be put to an index, for any event types.
+    #[test]
+    fn a_query_that_is_too_much_beside_the_pattern_is_put_to_the_payload() {
+        let fields = |count: usize| -> Value {
+            (0..count)
+                .map(|n| (format!("f{n}"), json!([n])))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        let pattern = |tests: usize, rows: usize| {
+            let or: Value = (0..rows).map(|n| json!({"y": [n]})).collect();
+            let tests: Value = (0..tests).map(Value::from).collect();
+            json!({"x": tests, "p": fields(30), "$or": or})
+        };
+        let parts: Vec<String> = (0..100).map(|n| format!("@.a{n} == {n}")).collect();
+        let query = format!("$.o[?{}]", parts.join(" && "));
+        for (pattern, indexed) in [(pattern(1_000, 2), true), (pattern(1_500, 68), false)] {
+            let both = predicate(Some(pattern.clone()), Some(&query));
+            assert!(predicate(Some(pattern), None).is_indexed());
+            assert_eq!(both.is_indexed(), indexed);
+            let (condition, rest) = both.split();
+            assert!(weight(&condition.unwrap()) <= MAX_WEIGHT);
+            assert_eq!(rest.is_none(), indexed);
+        }
+        assert!(predicate(None, Some(&query)).is_indexed());
     }
 
     #[test]

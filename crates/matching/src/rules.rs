@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use triggerline_types::{EventType, EventTypePattern, Selector};
 
-use crate::index::{Index, TooLarge};
+use crate::index::Index;
 use crate::jsonpath::{Budget, OutOfBudget, Query};
 use crate::predicate::{InvalidSelector, Predicate};
 
@@ -75,17 +75,12 @@ impl<K: Clone + Eq + Hash> Rules<K> {
     }
 
     /// Puts a rule in, in the place of the one with this key if there is one.
-    pub fn insert(
-        &mut self,
-        key: K,
-        event_types: &[EventTypePattern],
-        predicate: &Predicate,
-    ) -> Result<(), TooLarge> {
+    pub fn insert(&mut self, key: K, event_types: &[EventTypePattern], predicate: &Predicate) {
         self.remove(&key);
         let (condition, rest) = predicate.split();
         let entry = Entry { key, rest: rest.cloned().map(Arc::new) };
         let index = if predicate.looks() { &mut self.looking } else { &mut self.plain };
-        index.insert(entry, event_types, condition.as_ref())
+        index.put(entry, event_types, condition.as_ref());
     }
 
     /// Whether there was one.
@@ -187,7 +182,7 @@ mod tests {
             };
             let predicate = Predicate::compile(&selector).unwrap();
             let types = [EventTypePattern::parse(*types).unwrap()];
-            rules.insert(key, &types, &predicate).unwrap();
+            rules.insert(key, &types, &predicate);
         }
         rules
     }
@@ -251,7 +246,7 @@ mod tests {
         let selector = Selector { pattern: None, jsonpath: Some("$.a".to_owned()) };
         let looking = Predicate::compile(&selector).unwrap();
         let snapshot = rules.clone();
-        rules.insert(0, &types, &looking).unwrap();
+        rules.insert(0, &types, &looking);
         assert_eq!(rules.len(), 1);
         assert_eq!(matching(&rules, "e", "{}"), (vec![], false));
         assert_eq!(matching(&snapshot, "e", "{}"), (vec![0], false), "as it was");

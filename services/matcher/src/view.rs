@@ -42,14 +42,12 @@ impl View for Live {
             [] => &every,
             types => types,
         };
-        let put = Predicate::compile(&subscription.selector)
-            .map_err(|error| error.to_string())
-            .and_then(|predicate| {
-                self.rules.insert(owner, types, &predicate).map_err(|error| error.to_string())
-            });
-        // It was compiled when it was saved; only another version can have let it in.
-        if let Err(error) = put {
-            tracing::error!(id = %subscription.id, error, "a stored selector doesn't compile");
+        match Predicate::compile(&subscription.selector) {
+            Ok(predicate) => self.rules.insert(owner, types, &predicate),
+            // It was compiled when it was saved; only another version can have let it in.
+            Err(error) => {
+                tracing::error!(id = %subscription.id, %error, "a stored selector doesn't compile");
+            }
         }
     }
 
