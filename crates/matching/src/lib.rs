@@ -18,7 +18,7 @@ mod rules;
 mod text;
 
 pub use condition::{Condition, Field, InvalidNetwork, Network, Seen, Step, Test, Want};
-pub use index::{Index, MAX_WEIGHT, TooLarge, Undecidable};
+pub use index::{Index, MAX_STEPS, MAX_WEIGHT, TooLarge, Undecidable};
 pub use number::Number;
 pub use pattern::{
     Decided, Explanation, FieldReport, Found, InvalidPattern, MAX_ALTERNATIVES, MAX_BRANCHES,

@@ -231,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_cost_too_much_together_are_undecided() {
+        let unlike = ("*", None, Some("$.i[?@.a != 1]"));
+        let rules = rules(&[&[("*", None, None)], &[unlike; 40][..]].concat());
+        let payload = |count| format!("{{\"i\":[{}]}}", vec!["{\"a\":1}"; count].join(","));
+        assert_eq!(matching(&rules, "e", &payload(1_000)), (vec![0], false));
+        assert_eq!(matching(&rules, "e", &payload(125_000)), (vec![0], true));
+    }
+
+    #[test]
     fn a_query_that_costs_too_much_is_undecided() {
         let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
         let wide = format!("[{}]", vec![deep; 400].join(","));

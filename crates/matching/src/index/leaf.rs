@@ -15,6 +15,7 @@ use foldhash::fast::SeedableRandomState;
 
 use super::cow::CowMap;
 use super::rule::Rule;
+use super::steps::{LOOK_UP, Steps};
 use super::thresholds::{Thresholds, threshold};
 use crate::condition::{Bits, Network, Seen, Test, address};
 use crate::number::Number;
@@ -167,11 +168,22 @@ impl<K: Clone> Leaf<K> {
     }
 
     /// Hands over each posting whose test this value passes, once, except [others](Self::others).
-    pub(crate) fn look_up<'l>(&'l self, seen: &Seen<'_>, mut hit: impl FnMut(&'l Posting<K>)) {
+    pub(crate) fn look_up<'l>(
+        &'l self,
+        seen: &Seen<'_>,
+        steps: &Steps,
+        mut hit: impl FnMut(&'l Posting<K>),
+    ) {
+        if !steps.spend(self.ways.len() * LOOK_UP) {
+            return;
+        }
         let mut looked = Looked { seen, folded: None, address: OnceCell::new() };
         for (way, _) in &self.ways {
             for hash in looked.hashes(*way).into_iter().flatten() {
-                self.found.all(hash).filter(|posting| posting.passes(seen)).for_each(&mut hit);
+                self.found
+                    .all(hash)
+                    .filter(|posting| posting.passes(seen, steps))
+                    .for_each(&mut hit);
             }
         }
     }
@@ -202,8 +214,8 @@ impl<K: Clone> Leaf<K> {
 }
 
 impl<K> Posting<K> {
-    pub(crate) fn passes(&self, seen: &Seen<'_>) -> bool {
-        self.test.passes(seen)
+    pub(crate) fn passes(&self, seen: &Seen<'_>, steps: &Steps) -> bool {
+        steps.spend(self.test.steps(seen)) && self.test.passes(seen)
     }
 }
 

@@ -13,7 +13,8 @@
 //! An index is a value: a clone is a snapshot, which shares what neither of the two has changed ([`cow`]). So a change is
 //! made to a clone, which is then swapped in; it costs microseconds.
 //!
-//! What a rule takes of memory is bounded by its condition's [`weight`], however many event types it has.
+//! What a rule takes of memory is bounded by its condition's [`weight`], however many event types it has; what an event
+//! takes of time by its [`steps`].
 //!
 //! Absent on purpose: I/O, locks, and an order of the answer.
 
@@ -22,6 +23,7 @@ mod leaf;
 mod rule;
 mod scan;
 mod set;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod thresholds;
@@ -41,6 +43,8 @@ use leaf::hash;
 use rule::{Captured, Rule};
 pub use scan::Undecidable;
 use set::Set;
+pub use steps::MAX_STEPS;
+use steps::Steps;
 use types::Types;
 use walk::walk;
 pub use weight::MAX_WEIGHT;
@@ -177,8 +181,17 @@ impl<K: Clone + Eq + Hash> Index<K> {
     ///
     /// An error if that depends on something that the payload leaves open: it is no JSON, is nested more than 127 deep,
     /// or has a number or a string that can't be read where a rule looks. Where no rule looks at the payload at all,
-    /// nor is it read.
+    /// nor is it read. An error as well if the rules together take more than [`MAX_STEPS`] on it.
     pub fn matching(&self, event_type: &EventType, payload: &[u8]) -> Result<Vec<K>, Undecidable> {
+        self.matching_within(&Steps::new(MAX_STEPS), event_type, payload)
+    }
+
+    fn matching_within(
+        &self,
+        steps: &Steps,
+        event_type: &EventType,
+        payload: &[u8],
+    ) -> Result<Vec<K>, Undecidable> {
         let mut sets = self.types.covering(event_type);
         if !self.large.is_empty() {
             let mut large: Vec<_> = self.large.covering(event_type).into_iter().flatten().collect();
@@ -191,17 +204,18 @@ impl<K: Clone + Eq + Hash> Index<K> {
         }
         let mut holding = Vec::new();
         if sets.iter().all(|set| set.root.is_empty()) {
-            collect(&sets, &walk::Walked::nothing(), &mut holding);
+            collect(&sets, &walk::Walked::nothing(), steps, &mut holding);
         } else {
             let roots = sets.iter().map(|set| &set.root);
-            let walked = walk(payload, roots.clone())?;
+            let walked = walk(payload, roots.clone(), steps)?;
             if walked.doubled {
                 let plain = undoubled(payload)?;
-                collect(&sets, &walk(&plain, roots)?, &mut holding);
+                collect(&sets, &walk(&plain, roots, steps)?, steps, &mut holding);
             } else {
-                collect(&sets, &walked, &mut holding);
+                collect(&sets, &walked, steps, &mut holding);
             }
         }
+        steps.check()?;
         if holding.iter().any(|rule| !rule.found_once) {
             holding.sort_unstable_by_key(|rule| rule.number);
             holding.dedup_by_key(|rule| rule.number);
@@ -238,6 +252,7 @@ impl<K: Clone + Eq + Hash> Index<K> {
 fn collect<'s, K: Clone>(
     sets: &[&'s Set<K>],
     walked: &walk::Walked<'_>,
+    steps: &Steps,
     holding: &mut Vec<&'s Rule<K>>,
 ) {
     let mut rest = &walked.captures[..];
@@ -245,7 +260,7 @@ fn collect<'s, K: Clone>(
         let (captures, others) =
             rest.split_at(rest.partition_point(|capture| capture.types <= types));
         rest = others;
-        set.holding(Captured { captures, instances: &walked.instances }, holding);
+        set.holding(Captured { captures, instances: &walked.instances, steps }, holding);
     }
 }
 

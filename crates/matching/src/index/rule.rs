@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::cow::COUNTS;
 use super::leaf::test_bytes;
+use super::steps::{LOOK_UP, Steps};
 use super::walk::{Capture, Instance, instance_at};
 use crate::condition::{Step, Test, Want};
 
@@ -68,6 +69,7 @@ pub(crate) struct Group {
 pub(crate) struct Captured<'c, 'p> {
     pub(crate) captures: &'c [Capture<'p>],
     pub(crate) instances: &'c [Instance],
+    pub(crate) steps: &'c Steps,
 }
 
 /// By what a rule was found: a field, and the captures that pass one of its tests.
@@ -139,6 +141,9 @@ impl Row {
     }
 
     fn holds(&self, captured: Captured<'_, '_>, hit: Option<Hit<'_>>) -> bool {
+        if !captured.steps.spend(1) {
+            return false;
+        }
         // Where many elements of an array hit, what no element passes is cheaper to find out beforehand.
         if hit.is_some_and(|hit| hit.captures.len() > FEW) {
             let passed =
@@ -190,7 +195,7 @@ impl Row {
             if tried.replace(inner) == Some(inner) {
                 return false;
             }
-            self.group_holds(group, inner, captured, hit)
+            captured.steps.spend(1) && self.group_holds(group, inner, captured, hit)
         };
         match hit {
             Some(hit) if hit.field == group.lead => {
@@ -200,20 +205,25 @@ impl Row {
             _ => captured
                 .within(lead.leaf, instance, end)
                 .iter()
-                .any(|capture| lead.passes(capture) && holds(capture)),
+                .any(|capture| lead.passes(capture, captured.steps) && holds(capture)),
         }
     }
 }
 
 impl RowField {
-    fn passes(&self, capture: &Capture<'_>) -> bool {
-        self.tests.iter().any(|test| test.passes(&capture.seen))
+    fn passes(&self, capture: &Capture<'_>, steps: &Steps) -> bool {
+        let passes =
+            |test: &Test| steps.spend(test.steps(&capture.seen)) && test.passes(&capture.seen);
+        self.tests.iter().any(passes)
     }
 }
 
 impl<'c, 'p> Captured<'c, 'p> {
     /// What was captured at a leaf, in the instances from one to before another.
     fn within(&self, leaf: u32, from: u32, to: u32) -> &'c [Capture<'p>] {
+        if !self.steps.spend(LOOK_UP) {
+            return &[];
+        }
         let place = |instance| {
             self.captures
                 .partition_point(|capture| (capture.leaf, capture.instance) < (leaf, instance))
@@ -222,11 +232,14 @@ impl<'c, 'p> Captured<'c, 'p> {
     }
 
     fn some_passes(&self, field: &RowField, from: u32, to: u32) -> bool {
-        self.within(field.leaf, from, to).iter().any(|capture| field.passes(capture))
+        self.within(field.leaf, from, to).iter().any(|capture| field.passes(capture, self.steps))
     }
 
     /// Those of the hits that are in the instances from one to before another.
     fn hits<'h>(&self, hit: Hit<'h>, from: u32, to: u32) -> &'h [u32] {
+        if !self.steps.spend(LOOK_UP) {
+            return &[];
+        }
         let place = |instance| {
             hit.captures.partition_point(|at| self.captures[*at as usize].instance < instance)
         };

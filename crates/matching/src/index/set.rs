@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::cow::CowMap;
 use super::leaf::{Asker, Leaf, Posting, breadth, hash};
 use super::rule::{Captured, Hit, Row, RowField, Rule, Tree};
+use super::steps::REMEMBER;
 use super::tree::{End, Node};
 use super::walk::Capture;
 use super::weight::MAX_WEIGHT;
@@ -213,27 +214,36 @@ impl<K: Clone> Set<K> {
     ) {
         let Some(leaf) = self.leaf(captures[0].leaf) else { return };
         if let [capture] = captures {
-            leaf.look_up(&capture.seen, |posting| ask(posting, &[from], all, holding));
+            leaf.look_up(&capture.seen, all.steps, |posting| ask(posting, &[from], all, holding));
         } else {
             // Equal elements of an array hit the same postings; each is asked once, with all that hit it.
             let mut hits: Vec<(&Posting<K>, u32)> = Vec::new();
             for (capture, at) in captures.iter().zip(from..) {
-                leaf.look_up(&capture.seen, |posting| {
+                leaf.look_up(&capture.seen, all.steps, |posting| {
+                    all.steps.spend(REMEMBER);
                     hits.push((posting, at));
                 });
             }
             hits.sort_unstable_by_key(|(posting, at)| (std::ptr::from_ref(*posting), *at));
             for hits in hits.chunk_by(|a, b| std::ptr::eq(a.0, b.0)) {
+                if all.steps.are_spent() {
+                    return;
+                }
                 let places: Vec<u32> = hits.iter().map(|(_, at)| *at).collect();
                 ask(hits[0].0, &places, all, holding);
             }
         }
         let mut places = Vec::new();
         for posting in leaf.others(captures.iter().filter_map(Capture::number)) {
+            if all.steps.are_spent() {
+                return;
+            }
             places.clear();
             let sole = captures.len() == 1 || posting.askers.iter().all(|asker| asker.rule.sole);
-            let passing =
-                captures.iter().zip(from..).filter(|(capture, _)| posting.passes(&capture.seen));
+            let passing = captures
+                .iter()
+                .zip(from..)
+                .filter(|(capture, _)| posting.passes(&capture.seen, all.steps));
             places.extend(passing.map(|(_, at)| at).take(if sole { 1 } else { usize::MAX }));
             if !places.is_empty() {
                 ask(posting, &places, all, holding);
@@ -252,6 +262,9 @@ fn cares_for_structured(tests: &[Test]) -> bool {
     tests.contains(&Test::Structured)
 }
 
+/// Steps for each rule that is asked: it is somewhere else in memory.
+const ASK: usize = 4;
+
 /// Adds those of a posting that hold, given the captures that hit it.
 fn ask<'s, K>(
     posting: &'s Posting<K>,
@@ -259,6 +272,9 @@ fn ask<'s, K>(
     all: Captured<'_, '_>,
     holding: &mut Vec<&'s Rule<K>>,
 ) {
+    if !all.steps.spend(ASK * posting.askers.len()) {
+        return;
+    }
     let holds = |asker: &&Asker<K>| {
         let hit = Hit { row: asker.row, field: asker.field, captures };
         asker.rule.sole || asker.rule.holds(all, Some(hit))

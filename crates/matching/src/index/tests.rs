@@ -357,3 +357,78 @@ fn a_large_rule_is_found_by_each_of_its_types_once() {
     assert_eq!(found(&index, "a.b", "{\"x\":7}"), ["small"]);
     assert_eq!(found(&before, "a.b", "{\"x\":7}"), ["large", "small"]);
 }
+
+/// How many steps it takes to match the only rule; `None` if too many.
+fn steps(index: &Index<usize>, payload: &str) -> Option<usize> {
+    let steps = Steps::new(MAX_STEPS);
+    let event_type = EventType::parse("t").unwrap();
+    let found = index.matching_within(&steps, &event_type, payload.as_bytes());
+    found.is_ok().then(|| MAX_STEPS - steps.left())
+}
+
+fn elements(count: usize) -> String {
+    format!("{{\"i\":[{}]}}", vec!["{\"a\":1}"; count].join(","))
+}
+
+#[test]
+fn many_elements_take_steps_in_proportion() {
+    // $.i[?@.a != 1], and what a pattern can say like it
+    let unlike = Condition::Together(vec![
+        some("i child", &[Test::Scalar, Test::Structured]),
+        none("i child a", &[is(1)]),
+    ]);
+    let pair = Pattern::parse(&json!({"i": {"a": [1], "b": [{"exists": true}]}})).unwrap();
+    let lacking = Pattern::parse(&json!({"i": {"a": [1], "b": [{"exists": false}]}})).unwrap();
+    for condition in [unlike, pair.condition(), lacking.condition()] {
+        let mut index = Index::new();
+        index.insert(0, &types(&["*"]), Some(&condition)).unwrap();
+        let few = steps(&index, &elements(12_500)).unwrap();
+        let many = steps(&index, &elements(125_000)).unwrap();
+        println!("{few} and {many} steps: {condition:?}");
+        assert!(many <= 10 * few, "{few} {many} {condition:?}");
+        assert!(many < MAX_STEPS / 3, "{many} {condition:?}");
+    }
+}
+
+#[test]
+fn a_product_of_rules_and_elements_ends() {
+    let product = |rules: usize, condition: &dyn Fn(usize) -> Condition| {
+        let mut index = Index::new();
+        for n in 0..rules {
+            index.insert(n, &types(&["*"]), Some(&condition(n))).unwrap();
+        }
+        index
+    };
+    let unlike = |n: usize| {
+        Condition::Together(vec![
+            some("i child", &[Test::Scalar, Test::Structured]),
+            none("i child a", &[is(1), is(n as u64)]),
+        ])
+    };
+    let wildcard = |n: usize| {
+        let wildcard = json!({"wildcard": format!("*{n}*")});
+        Pattern::parse(&json!({"i": {"a": [wildcard]}})).unwrap().condition()
+    };
+    // Each has a path of its own to each element.
+    let large = |n: usize| {
+        let path = json!({"i": {"a": {format!("p{n}"): (0..2_048).collect::<Vec<_>>()}}});
+        Pattern::parse(&path).unwrap().condition()
+    };
+    let texts = format!("{{\"i\":[{}]}}", vec!["{\"a\":\"x\"}"; 100_000].join(","));
+    for (name, index, payload) in [
+        ("unlike", product(1_000, &unlike), elements(125_000)),
+        ("wildcard", product(1_000, &wildcard), texts),
+    ] {
+        assert_eq!(steps(&index, &payload), None, "{name}");
+        assert!(steps(&index, &elements(100)).is_some(), "{name}");
+    }
+    let mut index = Index::new();
+    for n in 0..300 {
+        index.insert(n, &types(&["*", "*.x"]), Some(&large(n))).unwrap();
+    }
+    assert_eq!(steps(&index, &elements(125_000)), None);
+    assert!(steps(&index, &elements(100)).is_some());
+    let event_type = EventType::parse("t").unwrap();
+    let error = index.matching(&event_type, elements(125_000).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("too many steps"), "{error}");
+}

@@ -11,6 +11,7 @@
 
 use super::leaf::hash;
 use super::scan::{Cursor, Undecidable};
+use super::steps::{REMEMBER, Steps};
 use super::tree::{End, Node};
 use crate::condition::Seen;
 use crate::number::Number;
@@ -86,12 +87,14 @@ struct Walk<'i, 'p> {
     /// Hashes of the names that were followed, a stack as well.
     names: Vec<u64>,
     doubled: bool,
+    steps: &'i Steps,
 }
 
 /// `roots`: of each set of event types that covers the event.
 pub(crate) fn walk<'i, 'p>(
     payload: &'p [u8],
     roots: impl Iterator<Item = &'i Node>,
+    steps: &'i Steps,
 ) -> Result<Walked<'p>, Undecidable> {
     let mut walk = Walk {
         cursor: Cursor::new(payload)?,
@@ -100,6 +103,7 @@ pub(crate) fn walk<'i, 'p>(
         instances: Vec::with_capacity(16),
         names: Vec::with_capacity(16),
         doubled: false,
+        steps,
     };
     walk.instances.push(Instance { parent: 0, end: 0 });
     walk.at.extend(roots.zip(0..).map(|(node, types)| At {
@@ -124,6 +128,7 @@ impl<'i, 'p> Walk<'i, 'p> {
         if self.at.len() == from {
             return self.cursor.skip(depth); // nobody looks
         }
+        self.spend(self.at.len() - from)?;
         match self.cursor.peek() {
             Some(b'{') => self.object(from, depth),
             Some(b'[') => self.array(from, depth),
@@ -151,6 +156,10 @@ impl<'i, 'p> Walk<'i, 'p> {
         }
     }
 
+    fn spend(&self, steps: usize) -> Result<(), Undecidable> {
+        if self.steps.spend(steps) { Ok(()) } else { self.steps.check() }
+    }
+
     fn scalar(&mut self, from: usize, seen: &Seen<'p>) {
         for at in from..self.at.len() {
             let At { node, types, instance, .. } = self.at[at];
@@ -166,6 +175,7 @@ impl<'i, 'p> Walk<'i, 'p> {
     }
 
     fn capture(&mut self, end: &End, types: u32, instance: u32, seen: Seen<'p>) {
+        self.steps.spend(REMEMBER); // who looks at the next value sees whether there were so many
         self.captures.push(Capture { types, leaf: end.leaf, instance, seen });
     }
 
@@ -213,6 +223,7 @@ impl<'i, 'p> Walk<'i, 'p> {
     fn member(&mut self, from: usize, to: usize, depth: usize) -> Result<(), Undecidable> {
         let name = self.cursor.name()?.read()?;
         let hashed = hash(&*name);
+        self.spend(to - from)?;
         let first_choice = self.instances.len();
         for at in from..to {
             let here = self.at[at];
@@ -259,6 +270,7 @@ impl<'i, 'p> Walk<'i, 'p> {
         let to_element = self.at.len();
         let mut index = 0;
         while self.cursor.more(b']', index == 0)? {
+            self.spend(to_element - from)?;
             let first_choice = self.instances.len();
             self.at.extend_from_within(through.clone());
             for at in from..to {
