@@ -21,11 +21,7 @@ impl Ours {
     }
 
     pub(crate) fn of_queries(queries: impl IntoIterator<Item = String>) -> anyhow::Result<Self> {
-        Self::of(
-            queries
-                .into_iter()
-                .map(|query| Selector { pattern: None, jsonpath: Some(query) }),
-        )
+        Self::of(queries.into_iter().map(|query| Selector { pattern: None, jsonpath: Some(query) }))
     }
 
     fn of(selectors: impl Iterator<Item = Selector>) -> anyhow::Result<Self> {

@@ -24,8 +24,7 @@ pub(crate) fn ten_thousand(options: &Options) -> anyhow::Result<()> {
     let matches = ours.matching_all(&events)?;
     let theirs: usize = trees.iter().map(|tree| rust.matching(tree)).sum();
     ensure!(matches == theirs, "ours finds {matches} matches, jsonpath-rust {theirs}");
-    let report =
-        Report::new("selectors-p6-queries", setting(&queries, &events, matches, options));
+    let report = Report::new("selectors-p6-queries", setting(&queries, &events, matches, options));
     let mut contestants = [
         deciding("triggerline", &events, |event: &Vec<u8>| ours.matching(event)),
         deciding("triggerline, 10 rules", &events, |event: &Vec<u8>| few.matching(event)),

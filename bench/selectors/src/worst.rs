@@ -26,12 +26,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         ("anything-but wildcard", &small, |n| {
             customer(json!({"anything-but": {"wildcard": format!("*_{n:05}*")}}))
         }),
-        ("1,000 elements", &large, |n| {
-            json!({"items": {"sku": [format!("sku-{n}")], "quantity": [{"numeric": [">", 7]}]}})
-        }),
-        ("1,000 equal elements", &equal, |n| {
-            json!({"items": {"sku": ["sku-1"], "quantity": [{"numeric": [">", n + 7]}]}})
-        }),
+        (
+            "1,000 elements",
+            &large,
+            |n| json!({"items": {"sku": [format!("sku-{n}")], "quantity": [{"numeric": [">", 7]}]}}),
+        ),
+        (
+            "1,000 equal elements",
+            &equal,
+            |n| json!({"items": {"sku": ["sku-1"], "quantity": [{"numeric": [">", n + 7]}]}}),
+        ),
     ];
     let mut sides = Vec::new();
     for (name, events, rule) in cases {

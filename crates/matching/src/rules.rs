@@ -94,9 +94,7 @@ impl<K: Clone + Eq + Hash> Rules<K> {
         let predicate = Predicate::compile(selector)?;
         let mut rules = Self::default();
         let every = [EventTypePattern::every()];
-        rules
-            .insert(key, &every, &predicate)
-            .map_err(|error| InvalidSelector { pointer: String::new(), why: error.to_string() })?;
+        rules.insert(key, &every, &predicate);
         Ok(rules)
     }
 
