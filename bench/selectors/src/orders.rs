@@ -41,7 +41,8 @@ fn order(n: usize, customer: usize) -> Value {
         },
         "payment": {"method": "card", "brand": "visa", "last4": "4242", "captured": true, "fee": 3.77},
         "metadata": {"source": "web", "campaign": "black-friday"},
-        "note": "Please leave it at the door. Ring twice."
+        "note": "Please leave the parcel at the door. Ring twice, and wait a little: the dog will tell me first, and the \
+                 stairs are long. Thank you!"
     })
 }
 

@@ -44,16 +44,16 @@ impl Ruler {
             .context("start java")?;
         let input = child.stdin.take().context("its input is not a pipe")?;
         let output = BufReader::new(child.stdout.take().context("its output is not a pipe")?);
-        let mut ruler = Self { matches: 0, child, input, output: output.lines() };
+        let mut peer = Self { matches: 0, child, input, output: output.lines() };
         let events = events.iter().map(|event| String::from_utf8_lossy(event));
         let rules = rules.map(|rule| rule.to_string());
-        let told = ruler.ask(&json!({
+        let told = peer.ask(&json!({
             "rules": rules.collect::<Vec<_>>(), "events": events.collect::<Vec<_>>(),
         }))?;
         let matches = told["matches"].as_u64().context("it doesn't say how many match")?;
-        ruler.matches = usize::try_from(matches)?;
-        ruler.round(WARM_UP)?;
-        Ok(ruler)
+        peer.matches = usize::try_from(matches)?;
+        peer.round(WARM_UP)?;
+        Ok(peer)
     }
 
     pub(crate) fn round(&mut self, length: Duration) -> anyhow::Result<Figures> {
