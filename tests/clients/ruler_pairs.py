@@ -434,7 +434,7 @@ def compare(pairs_path, ours_path, theirs_path, *command):
     # Pairs of which nearly all match, or none, or are refused, would hold nothing to anything.
     random_ones = [told(our) for our in ours[len(expected) :]]
     shares = {said: random_ones.count(said) / len(random_ones) for said in (True, False, "refused")}
-    if shares[True] < 0.2 or shares[False] < 0.2 or shares["refused"] > 0.01:
+    if shares[True] < 0.15 or shares[False] < 0.15 or shares["refused"] > 0.01:
         sys.exit(f"of the random pairs match, don't, are refused: {shares}")
     print(
         f"{len(README)} cases of the README, {len(DIFFERENT)} that differ as documented, and {len(random_ones)}"
