@@ -9,6 +9,7 @@ use crate::condition::Step;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     names: CowMap<Named>,
+    /// In order.
     indices: Vec<(usize, Arc<Node>)>,
     each: Option<Arc<Node>>,
     child: Option<Arc<Node>>,
@@ -39,7 +40,8 @@ impl Node {
     }
 
     pub(crate) fn index(&self, index: usize) -> Option<&Node> {
-        self.indices.iter().find(|(known, _)| *known == index).map(|(_, node)| &**node)
+        let at = self.indices.binary_search_by_key(&index, |(known, _)| *known).ok()?;
+        Some(&*self.indices[at].1)
     }
 
     pub(crate) fn each(&self) -> Option<&Node> {
@@ -71,10 +73,10 @@ impl Node {
                     &mut node.names.change(hash(&**name), |named| named.name == *name, new).node
                 }
                 Step::Index(index) => {
-                    let at = node.indices.iter().position(|(known, _)| known == index);
-                    let at = at.unwrap_or_else(|| {
-                        node.indices.push((*index, Arc::default()));
-                        node.indices.len() - 1
+                    let at = node.indices.binary_search_by_key(index, |(known, _)| *known);
+                    let at = at.unwrap_or_else(|at| {
+                        node.indices.insert(at, (*index, Arc::default()));
+                        at
                     });
                     &mut node.indices[at].1
                 }
@@ -106,7 +108,7 @@ impl Node {
                 }
             }
             Step::Index(index) => {
-                if let Some(at) = self.indices.iter().position(|(known, _)| known == index) {
+                if let Ok(at) = self.indices.binary_search_by_key(index, |(known, _)| *known) {
                     let node = Arc::make_mut(&mut self.indices[at].1);
                     node.remove(rest);
                     if node.is_empty() {
