@@ -27,7 +27,7 @@ impl Ours {
     fn of(selectors: impl Iterator<Item = Selector>) -> anyhow::Result<Self> {
         let mut rules = Rules::default();
         for (key, selector) in (0..).zip(selectors) {
-            rules.insert(key, &types()?, &Predicate::compile(&selector)?)?;
+            rules.insert(key, &types()?, &Predicate::compile(&selector)?);
         }
         Ok(Self { event_type: EventType::parse(TYPE)?, rules })
     }
