@@ -332,7 +332,7 @@ async fn a_payload_that_no_selector_can_read_still_goes_to_who_asked_for_its_typ
         .collect();
     assert_eq!(paths, ["plain"]);
     let told = dev.process.logged("a record went to events.dlq").await?;
-    assert!(told["cause"].as_str().unwrap().contains("number out of range"), "{told}");
+    assert!(told["cause"].as_str().unwrap().contains("too large for a double"), "{told}");
     Ok(())
 }
 
