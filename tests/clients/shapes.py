@@ -81,6 +81,12 @@ GOOD = {
     ("releaseDeliveries", "application/json"): {"lease_id": ID, "delivery_ids": [ID], "delay_seconds": 0},
     ("extendLease", "application/json"): {"lease_id": ID, "delivery_ids": None, "lease_seconds": 1},
     ("redriveDeadLetters", "application/json"): {"subscription_id": None, "event_types": ["never"], "from": None, "to": None, "rate": None, "dry_run": True},
+    ("matchSelector", "application/json"): {
+        "event_types": ["never"],
+        "selector": {"pattern": {"a": [1]}, "jsonpath": "$.a"},
+        "event": {"event_type": "never", "payload": 1},
+        "last": None,
+    },
     ("createReplay", "application/json"): {
         "subscription_id": "main() puts one here",
         "from": "2026-01-01T00:00:00Z",
