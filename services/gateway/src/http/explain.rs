@@ -204,7 +204,10 @@ impl MatchedEventView {
 #[utoipa::path(
     post, path = "/v1/subscriptions/match", tag = "Subscriptions", operation_id = "matchSelector",
     request_body = MatchBody,
-    responses((status = 200, description = "What matches.", body = MatchView))
+    responses(
+        (status = 200, description = "What matches.", body = MatchView),
+        (status = 422, description = "The selector can't be compiled."),
+    )
 )]
 pub(super) async fn draft(
     State(shared): State<Arc<Shared>>,
