@@ -9,11 +9,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde_json::Value;
-use triggerline_types::{EventType, EventTypePattern, Selector};
+use triggerline_types::{EventType, EventTypePattern};
 
 use crate::index::Index;
 use crate::jsonpath::{Budget, OutOfBudget, Query};
-use crate::predicate::{InvalidSelector, Predicate};
+use crate::predicate::Predicate;
 
 /// A clone is a snapshot: a change of one is not seen in the other, and costs what it changes.
 #[derive(Clone, Debug)]
@@ -90,12 +90,10 @@ impl<K: Clone + Eq + Hash> Rules<K> {
     }
 
     /// One rule, for every event type.
-    pub fn one(key: K, selector: &Selector) -> Result<Self, InvalidSelector> {
-        let predicate = Predicate::compile(selector)?;
+    pub fn one(key: K, predicate: &Predicate) -> Self {
         let mut rules = Self::default();
-        let every = [EventTypePattern::every()];
-        rules.insert(key, &every, &predicate);
-        Ok(rules)
+        rules.insert(key, &[EventTypePattern::every()], predicate);
+        rules
     }
 
     pub fn matching(&self, event_type: &EventType, payload: &[u8]) -> Matching<K> {
@@ -169,6 +167,8 @@ fn put<K>(left: Vec<(K, Arc<Query>)>, payload: &[u8], keys: &mut Vec<K>) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use triggerline_types::Selector;
+
     use super::*;
 
     fn rules(all: &[(&str, Option<&str>, Option<&str>)]) -> Rules<usize> {

@@ -36,6 +36,15 @@ impl Cursors {
         bool::from(self.tag(&bytes, customer, query).ct_eq(&tag)).then_some(bytes)
     }
 
+    /// A place in a list that is ordered by ids.
+    pub(crate) fn write_id(&self, id: Uuid, customer: CustomerId, list: &str) -> String {
+        self.seal(id.as_bytes(), customer, list)
+    }
+
+    pub(crate) fn read_id(&self, text: &str, customer: CustomerId, list: &str) -> Option<Uuid> {
+        Uuid::from_slice(&self.open(text, customer, list)?).ok()
+    }
+
     /// A place in an inbox.
     pub(crate) fn write(&self, at: Position, customer: CustomerId, query: &str) -> String {
         self.write_at((at.received_at, *at.id.as_uuid()), customer, query)

@@ -53,9 +53,8 @@ struct Judge {
 
 impl Judge {
     fn of(selector: &Selector) -> Result<Self, String> {
-        let rules = Rules::one((), selector).map_err(|error| error.to_string())?;
         let predicate = Predicate::compile(selector).map_err(|error| error.to_string())?;
-        Ok(Self { rules, predicate })
+        Ok(Self { rules: Rules::one((), &predicate), predicate })
     }
 }
 

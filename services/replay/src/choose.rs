@@ -1,6 +1,6 @@
 //! What of that which is kept a replay sends. Pure.
 
-use triggerline_matching::Rules;
+use triggerline_matching::{Predicate, Rules};
 use triggerline_store::StoredDelivery;
 use triggerline_types::{
     Event, EventType, EventTypePattern, Selection, Standing, Subscription, SubscriptionState,
@@ -21,9 +21,9 @@ impl Target {
         if subscription.state != SubscriptionState::Active {
             return Err(format!("the subscription is {}", subscription.state.as_str()));
         }
-        let rules = Rules::one((), &subscription.selector)
+        let predicate = Predicate::compile(&subscription.selector)
             .map_err(|error| format!("the subscription's selector: {error}"))?;
-        Ok(Self { subscription, rules })
+        Ok(Self { subscription, rules: Rules::one((), &predicate) })
     }
 
     /// Whether the event is one that the subscription would be owed if it arrived now.

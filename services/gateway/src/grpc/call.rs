@@ -1,5 +1,6 @@
-//! What came with a call beside its message.
+//! The door that calls come in at, and what came with one beside its message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -7,8 +8,15 @@ use tonic::{Request, Status};
 
 use super::intake::Kept;
 use super::{deadline, late, status};
+use crate::Shared;
 use crate::asking::Asking;
 use crate::problem::Problem;
+
+/// Where calls come in: each service is put to it in a module of its own.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) shared: Arc<Shared>,
+}
 
 pub(super) struct Call {
     pub(super) asking: Asking,

@@ -1,7 +1,5 @@
 //! `triggerline.v1.DeadLetters`
 
-use std::sync::Arc;
-
 use tonic::{Request, Response, Status};
 use triggerline_store::{DeadLetter, DeadLetterQuery};
 use triggerline_types::{DeliveryId, EventType};
@@ -11,25 +9,14 @@ use triggerline_wire::proto::{
     ListDeadLettersResponse, RedriveDeadLetterRequest, RedriveDeadLettersRequest,
 };
 
-use super::call::Call;
+use super::call::{Call, Door};
 use super::inbox::{self, PAGE_BYTES, foreign_token, instant, order, page_size};
 use super::instant::to_timestamp;
 use super::{replays, subscriptions};
-use crate::Shared;
 use crate::dead_letters::{self, Listed, reason};
 use crate::http::subscriptions::event_types;
 use crate::problem::Problem;
 use crate::replays::Pace;
-
-pub(super) struct Door {
-    shared: Arc<Shared>,
-}
-
-impl Door {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
-    }
-}
 
 #[tonic::async_trait]
 impl DeadLetters for Door {

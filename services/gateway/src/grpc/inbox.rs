@@ -1,7 +1,5 @@
 //! `triggerline.v1.Inbox`
 
-use std::sync::Arc;
-
 use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
 use triggerline_store::{Direction, InboxQuery, StoredDelivery, StoredEvent};
@@ -16,10 +14,9 @@ use triggerline_wire::proto::{
     ListDeliveriesResponse, ListEventsRequest, ListEventsResponse,
 };
 
-use super::call::Call;
+use super::call::{Call, Door};
 use super::instant::{from_timestamp, to_timestamp};
 use super::subscriptions;
-use crate::Shared;
 use crate::explain::{self, Explanation, Explanations, Why};
 use crate::inbox::{self, DEFAULT_LIMIT, Listed, MAX_LIMIT};
 use crate::problem::Problem;
@@ -27,16 +24,6 @@ use crate::problem::Problem;
 /// Where a page ends: clients take 4 MB unless told otherwise, and the last event of a page, or
 /// its only one, may have a megabyte.
 pub(super) const PAGE_BYTES: usize = 3_000_000;
-
-pub(super) struct Door {
-    shared: Arc<Shared>,
-}
-
-impl Door {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
-    }
-}
 
 #[tonic::async_trait]
 impl Inbox for Door {
@@ -84,8 +71,7 @@ impl Inbox for Door {
             let ExplainEventRequest { event_id, subscription_id, page_token, .. } = &message;
             let only = (!subscription_id.is_empty()).then(|| subscriptions::read(subscription_id));
             let after = (!page_token.is_empty()).then(|| {
-                let bytes = cursors.open(page_token, customer, LIST);
-                let id = bytes.and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok());
+                let id = cursors.read_id(page_token, customer, LIST);
                 id.map(SubscriptionId::from_uuid).ok_or_else(foreign_token)
             });
             let (only, after) = (only.transpose()?, after.transpose()?);
@@ -94,8 +80,8 @@ impl Inbox for Door {
             let found = explain::event(shared, asking, id, only, (after, limit)).await?;
             let Explanations { all, more } = found;
             let end = all.last().filter(|_| more).map(|last| last.subscription.id);
-            let seal = |id: SubscriptionId| cursors.seal(id.as_uuid().as_bytes(), customer, LIST);
-            let next_page_token = end.map(seal).unwrap_or_default();
+            let next = end.map(|id| cursors.write_id(*id.as_uuid(), customer, LIST));
+            let next_page_token = next.unwrap_or_default();
             let explanations = all.into_iter().map(explanation).collect();
             Ok(ExplainEventResponse { explanations, next_page_token })
         };

@@ -44,6 +44,7 @@ use triggerline_wire::proto::subscriptions_server::SubscriptionsServer;
 use crate::Shared;
 use crate::asking::{Asking, add_fields};
 use crate::batch::MAX_BATCH_BYTES;
+use call::Door;
 use intake::{Allowance, Intake, Kept, Messages};
 
 /// The largest message: a batch's payloads, and the fields beside them.
@@ -59,12 +60,12 @@ const MANY: &str = "/triggerline.v1.Events/PublishStream";
 pub(crate) fn router(shared: Arc<Shared>, draining: CancellationToken) -> anyhow::Result<Router> {
     let door = events::Door::new(Arc::clone(&shared), draining.clone());
     let events = EventsServer::new(door).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let inbox = InboxServer::new(inbox::Door::new(Arc::clone(&shared)));
-    let subscriptions = subscriptions::Door::new(Arc::clone(&shared));
-    let subscriptions = SubscriptionsServer::new(subscriptions);
-    let pull = PullServer::new(pull::Door::new(Arc::clone(&shared)));
-    let replays = ReplaysServer::new(replays::Door::new(Arc::clone(&shared)));
-    let dead_letters = DeadLettersServer::new(dead_letters::Door::new(Arc::clone(&shared)));
+    let door = Door { shared: Arc::clone(&shared) };
+    let inbox = InboxServer::new(door.clone());
+    let subscriptions = SubscriptionsServer::new(door.clone());
+    let pull = PullServer::new(door.clone());
+    let replays = ReplaysServer::new(door.clone());
+    let dead_letters = DeadLettersServer::new(door);
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)

@@ -1,6 +1,5 @@
 //! `triggerline.v1.Pull`
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::{Request, Response, Status};
@@ -14,23 +13,12 @@ use triggerline_wire::proto::{
 };
 use uuid::Uuid;
 
-use super::call::Call;
+use super::call::{Call, Door};
 use super::inbox::{PAGE_BYTES, bare};
 use super::instant::to_timestamp;
 use super::subscriptions;
-use crate::Shared;
 use crate::problem::Problem;
 use crate::pull::{self, Leased, LeasedDelivery, Meant, Told, Wanted};
-
-pub(super) struct Door {
-    shared: Arc<Shared>,
-}
-
-impl Door {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
-    }
-}
 
 #[tonic::async_trait]
 impl Pull for Door {

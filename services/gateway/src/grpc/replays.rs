@@ -1,7 +1,5 @@
 //! `triggerline.v1.Replays`
 
-use std::sync::Arc;
-
 use tonic::{Request, Response, Status};
 use triggerline_types::{DeliveryState, Replay, ReplayId, ReplayState, Scope, Source, Standing};
 use triggerline_wire::proto::replays_server::Replays;
@@ -9,26 +7,14 @@ use triggerline_wire::proto::{
     self, CancelReplayRequest, CreateReplayRequest, GetReplayRequest, ListReplaysRequest,
     ListReplaysResponse,
 };
-use uuid::Uuid;
 
-use super::call::Call;
+use super::call::{Call, Door};
 use super::inbox::{foreign_token, instant, page_size};
 use super::instant::to_timestamp;
 use super::subscriptions;
-use crate::Shared;
 use crate::http::subscriptions::event_types;
 use crate::problem::Problem;
 use crate::replays::{self, Asked, From, LIST, Pace, Span};
-
-pub(super) struct Door {
-    shared: Arc<Shared>,
-}
-
-impl Door {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
-    }
-}
 
 #[tonic::async_trait]
 impl Replays for Door {
@@ -49,19 +35,16 @@ impl Replays for Door {
         let work = async {
             let customer = call.asking.may(Scope::EventsRead)?;
             let (limit, token) = (page_size(message.page_size)?, message.page_token);
-            let after = (!token.is_empty()).then(|| {
-                let bytes = self.shared.cursors.open(&token, customer, LIST);
-                let id = bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok());
-                id.ok_or_else(foreign_token)
-            });
+            let cursors = &self.shared.cursors;
+            let read = || cursors.read_id(&token, customer, LIST).ok_or_else(foreign_token);
+            let after = (!token.is_empty()).then(read);
             let mut found =
                 replays::list(&self.shared, &call.asking, after.transpose()?, limit).await?;
             let more = found.len() > limit;
             found.truncate(limit);
-            let end = found.last().filter(|_| more);
-            let seal =
-                |id: ReplayId| self.shared.cursors.seal(id.as_uuid().as_bytes(), customer, LIST);
-            let next_page_token = end.map(|last| seal(last.id)).unwrap_or_default();
+            let end = found.last().filter(|_| more).map(|last| *last.id.as_uuid());
+            let next = end.map(|id| cursors.write_id(id, customer, LIST));
+            let next_page_token = next.unwrap_or_default();
             let replays = found.into_iter().map(shown).collect();
             Ok(ListReplaysResponse { replays, next_page_token })
         };

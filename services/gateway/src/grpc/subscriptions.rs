@@ -2,8 +2,6 @@
 //! reads ([`document`], [`patch`]), and is judged there: the same rules, and a fault is at the same
 //! place, because the messages are shaped like the documents.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 use triggerline_types::{Mode, Scope, Selector, Subscription, SubscriptionId, SubscriptionState};
@@ -15,9 +13,8 @@ use triggerline_wire::proto::{
     RotateSubscriptionSecretRequest, UpdateSubscriptionRequest,
 };
 
-use super::call::Call;
+use super::call::{Call, Door};
 use super::instant::to_timestamp;
-use crate::Shared;
 use crate::explain::{self, Against, Draft, Tried};
 use crate::http::edits::{self, Condition, SecretRotationBody};
 use crate::http::identity::{self, CredentialsInBody};
@@ -45,15 +42,7 @@ const PATHS: [&str; 13] = [
     "mode",
 ];
 
-pub(super) struct Door {
-    shared: Arc<Shared>,
-}
-
 impl Door {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
-    }
-
     async fn set(
         &self,
         call: &Call,

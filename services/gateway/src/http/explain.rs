@@ -12,7 +12,6 @@ use serde_json::value::RawValue;
 use triggerline_matching::{Explained, Selected};
 use triggerline_types::{EventId, Scope, SubscriptionId, format_instant};
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
 use super::paging::{Page, foreign_cursor, limit};
 use super::selector::SelectorBody;
@@ -124,8 +123,7 @@ pub(super) async fn event(
         id.map_err(|_| Problem::parameter("subscription_id", "is a subscription's id, a UUID"))
     });
     let after = parameters.cursor.as_deref().map(|text| {
-        let bytes = shared.cursors.open(text, customer, LIST);
-        let id = bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok());
+        let id = shared.cursors.read_id(text, customer, LIST);
         id.map(SubscriptionId::from_uuid).ok_or_else(foreign_cursor)
     });
     let (only, after) = (only.transpose()?, after.transpose()?);
@@ -133,7 +131,7 @@ pub(super) async fn event(
     let Explanations { all, more } =
         explain::event(&shared, &asking, id, only, (after, limit)).await?;
     let end = all.last().filter(|_| more).map(|last| *last.subscription.id.as_uuid());
-    let next_cursor = end.map(|id| shared.cursors.seal(id.as_bytes(), customer, LIST));
+    let next_cursor = end.map(|id| shared.cursors.write_id(id, customer, LIST));
     Ok(Json(Page { data: all.into_iter().map(ExplanationView::of).collect(), next_cursor }))
 }
 

@@ -39,11 +39,8 @@ impl Paging {
         customer: CustomerId,
         list: &str,
     ) -> Result<(Option<Uuid>, usize), Problem> {
-        let after = self.cursor.as_deref().map(|text| {
-            let bytes = cursors.open(text, customer, list);
-            let id = bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok());
-            id.ok_or_else(foreign_cursor)
-        });
+        let read = |text| cursors.read_id(text, customer, list).ok_or_else(foreign_cursor);
+        let after = self.cursor.as_deref().map(read);
         Ok((after.transpose()?, limit(self.limit.as_deref())?))
     }
 }
@@ -63,7 +60,7 @@ impl<T> Page<T> {
         found.truncate(limit);
         let end = found.last().filter(|_| more).map(id);
         Self {
-            next_cursor: end.map(|id| cursors.seal(id.as_bytes(), customer, list)),
+            next_cursor: end.map(|id| cursors.write_id(id, customer, list)),
             data: found.into_iter().map(view).collect(),
         }
     }
