@@ -79,7 +79,17 @@ class Things:
         made("PUT", f"/v1/schemas/{event_type}", {"mode": "quarantine", "schema": False})
         event = made("POST", "/v1/events", {"event_type": event_type, "payload": {}})["event_id"]
         made("PUT", f"/v1/schemas/{event_type}", {"mode": "quarantine", "schema": True})
-        return event
+        return self.stored(event)
+
+    @staticmethod
+    def stored(event):
+        """An event is accepted a moment before it can be read."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if client.get(f"{BASE}/v1/events/{event}", timeout=30).ok:
+                return event
+            time.sleep(0.05)
+        raise RuntimeError(f"event {event} did not come to the store")
 
     def letter(self):
         """A delivery that was given up at once: the gateway itself has nothing where it went."""
@@ -161,6 +171,9 @@ def before_call(context, case, kwargs):
         turns["Idempotency-Key"] += 1
         if turns["Idempotency-Key"] % 8:
             headers["Idempotency-Key"] = str(uuid.uuid4())
+    asked = case.query or {}
+    if operation == "explainEvent" and is_uuid(asked.get("subscription_id")):
+        asked["subscription_id"] = things.take("subscription", False)
     if operation == "createReplay" and isinstance(case.body, dict) and is_uuid(case.body.get("subscription_id")):
         case.body["subscription_id"] = things.take("subscription", False)
     if operation == "leaseDeliveries" and isinstance(case.body, dict) and case.body.get("wait_seconds") in range(21):
