@@ -193,6 +193,10 @@ pub async fn consume<H: Handler>(
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("queued.max.messages.kbytes", "32768")
+        // A broker answers a client's fetches one after the other: a partition that goes on after a
+        // pause waits until the fetch of those that have nothing is given up.
+        .set("fetch.wait.max.ms", "20")
+        .set("fetch.queue.backoff.ms", "20")
         .create_with_context(Group::new(name.clone(), config.drain))
         .map_err(|error| KafkaError::new(format!("set up the consumer of {name}"), error))?;
     let topics = Topics::new(kafka);

@@ -55,7 +55,13 @@ async fn sqlite_seals_secrets() {
         }
         all
     };
-    conformance::sealing(open, dump).await;
+    let spoil = async |id: SubscriptionId| {
+        let file = libsql::Builder::new_local(&path).build().await.unwrap().connect().unwrap();
+        let update = "UPDATE subscriptions SET secret = \
+             (SELECT secret FROM subscriptions WHERE id <> ?1) WHERE id = ?1";
+        file.execute(update, [id.as_uuid().as_bytes().to_vec()]).await.unwrap();
+    };
+    conformance::sealing(open, dump, spoil).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,7 +95,12 @@ async fn postgres_seals_secrets() {
         let row = connect(&database.url).await.query_one(query, &[]).await.unwrap();
         row.get::<_, String>(0)
     };
-    conformance::sealing(open, dump).await;
+    let spoil = async |id: SubscriptionId| {
+        let update = "UPDATE subscriptions SET secret = \
+             (SELECT secret FROM subscriptions WHERE id <> $1) WHERE id = $1";
+        connect(&database.url).await.execute(update, &[id.as_uuid()]).await.unwrap();
+    };
+    conformance::sealing(open, dump, spoil).await;
     database.drop().await;
 }
 

@@ -38,8 +38,9 @@ const USUAL: Duration = Duration::from_mins(5);
 const SOONEST: Duration = Duration::from_secs(1);
 const LATEST: Duration = Duration::from_mins(5);
 /// Who is sent so soon holds nobody up by waiting where it is.
-const SOON: Duration = Duration::from_millis(200);
-/// How long ago an endpoint has answered, at most, for its pace of late to be that of now.
+const SOON: Duration = Duration::from_millis(500);
+/// How long an endpoint that has something to answer may say nothing, for its pace of late to be that
+/// of now.
 pub(crate) const RECENT: Duration = Duration::from_millis(100);
 /// The longest while it isn't known how fast the endpoint is.
 const LATEST_UNKNOWN: Duration = Duration::from_mins(1);
@@ -58,8 +59,8 @@ pub(crate) struct Gate {
     usual: Option<(f64, Instant)>,
     /// Seconds that an answer took lately.
     lately: Option<f64>,
-    /// When the last one came.
-    answered: Option<Instant>,
+    /// When the last one came, or when it was asked that had nothing to answer before.
+    heard: Option<Instant>,
     breaker: Breaker,
     held_until: Option<Instant>,
     /// Until when those who were put off have been told to come.
@@ -149,7 +150,7 @@ impl Gate {
             shrunk: None,
             usual: None,
             lately: None,
-            answered: None,
+            heard: None,
             breaker: Breaker::Closed { failures: 0 },
             held_until: None,
             queued_until: None,
@@ -191,6 +192,9 @@ impl Gate {
                     return Entry::Full;
                 }
             }
+        }
+        if self.in_flight == 0 {
+            self.heard = Some(now);
         }
         self.in_flight += 1;
         let busy = f64::from(self.in_flight) * 2.0 >= self.limit;
@@ -238,7 +242,7 @@ impl Gate {
     }
 
     fn answered(&mut self, latency: f64, pass: Pass, now: Instant) {
-        self.answered = Some(now);
+        self.heard = Some(now);
         let usual = match self.usual {
             Some((usual, since)) if usual < latency && now < since + USUAL => usual,
             _ => {
@@ -270,18 +274,19 @@ impl Gate {
         self.held_until = self.held_until.max(hold.map(|hold| now + hold));
     }
 
-    /// Whether so many are sent soon, if the endpoint goes on as it does now.
+    /// Whether so many are sent soon, if the endpoint goes on as it does now. Of one that has just been
+    /// asked for the first time, the best is thought.
     #[expect(clippy::cast_precision_loss, reason = "a window's records")]
     pub(crate) fn sends_soon(&self, waiting: usize, now: Instant) -> bool {
-        let goes_on = self.answered.is_some_and(|at| now.saturating_duration_since(at) <= RECENT);
-        goes_on
+        self.heard.is_some_and(|at| now.saturating_duration_since(at) <= RECENT)
             && self
                 .lately
-                .is_some_and(|each| waiting as f64 * each / self.limit <= SOON.as_secs_f64())
+                .is_none_or(|each| waiting as f64 * each / self.limit <= SOON.as_secs_f64())
     }
 
     /// How long a delivery is put off that finds the gate full: until those before it should have
-    /// been sent, at the pace of late.
+    /// been sent, at the pace of late. Of an endpoint that has fallen silent its pace says nothing: then
+    /// for as long again, so that who waits for it goes around ever more rarely.
     /// `gap`: what is between two requests at least, however fast the endpoint answers.
     pub(crate) fn put_off(&mut self, gap: Duration, now: Instant) -> Duration {
         let (each, latest) = match self.lately {
@@ -291,7 +296,8 @@ impl Gate {
         let queue = self.queued_until.map_or(Duration::ZERO, |until| until - now);
         let queue = (queue + Duration::from_secs_f64(each.min(60.0)).max(gap)).min(latest);
         self.queued_until = Some(now + queue);
-        SOONEST + queue
+        let silence = self.heard.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        SOONEST.max(silence.min(LATEST_UNKNOWN)) + queue
     }
 }
 
@@ -341,20 +347,27 @@ mod tests {
     fn who_answers_fast_and_still_does_sends_soon() {
         let begin = Instant::now();
         let mut gate = Gate::new(64);
-        assert!(!gate.sends_soon(1, begin), "nothing is known of it");
+        assert!(!gate.sends_soon(1, begin), "nobody has asked it");
         let pass = go(&mut gate, begin);
-        let now = begin + 2 * MILLI;
+        assert!(gate.sends_soon(2_000, begin + RECENT), "it may well be fast");
+        assert!(!gate.sends_soon(1, begin + RECENT + MILLI), "it has said nothing");
+        let now = begin + SECOND;
         gate.leave(pass, Ended::Well { latency: 2 * MILLI }, now);
         // 16 at once, 2 ms each: 125 µs for each.
         for (waiting, later, soon) in [
             (1, 0, true),
-            (1_500, 0, true),
-            (1_700, 0, false),
-            (1_500, 100, true),
-            (1_500, 101, false),
+            (3_900, 0, true),
+            (4_100, 0, false),
+            (3_900, 100, true),
+            (3_900, 101, false),
         ] {
             assert_eq!(gate.sends_soon(waiting, now + later * MILLI), soon, "{waiting} {later}");
         }
+        let later = now + 60 * SECOND;
+        go(&mut gate, later);
+        assert!(gate.sends_soon(1_500, later), "it had nothing to answer meanwhile");
+        go(&mut gate, later + RECENT + MILLI);
+        assert!(!gate.sends_soon(1, later + RECENT + MILLI), "a second request is no answer");
     }
 
     #[test]
@@ -519,8 +532,15 @@ mod tests {
         }
         // 100 s later the queue is that much shorter.
         now += 100 * SECOND;
+        go(&mut gate, now);
         assert_eq!(gate.put_off(Duration::ZERO, now).as_secs(), 201);
         now += 1_000 * SECOND;
+        go(&mut gate, now);
+        gate.leave(go(&mut gate, now), Ended::Well { latency: MILLI }, now);
         assert_eq!(gate.put_off(Duration::ZERO, now).as_secs(), 1);
+        // It was fast, and answers nothing any more.
+        for (seconds, wait) in [(1, 1), (2, 2), (10, 10), (60, 60), (600, 60)] {
+            assert_eq!(gate.put_off(Duration::ZERO, now + seconds * SECOND).as_secs(), wait);
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use metrics::Gauge;
 use tokio::sync::Notify;
 use triggerline_kafka::Stop;
 use triggerline_service::clock::Clock;
@@ -23,6 +24,8 @@ pub(crate) struct Gates {
     /// Requests at once to one endpoint, at most.
     most: u32,
     clock: Clock,
+    /// How many breakers are open.
+    open: Gauge,
     watched: Mutex<HashMap<SubscriptionId, Arc<Watched>>>,
 }
 
@@ -60,13 +63,14 @@ pub(crate) enum Admission {
 pub(crate) struct Admitted {
     watched: Arc<Watched>,
     clock: Clock,
+    open: Gauge,
     pass: Pass,
     ended: Ended,
 }
 
 impl Gates {
-    pub(crate) fn new(most: u32, clock: Clock) -> Self {
-        Self { most, clock, watched: Mutex::default() }
+    pub(crate) fn new(most: u32, clock: Clock, open: Gauge) -> Self {
+        Self { most, clock, open, watched: Mutex::default() }
     }
 
     /// Waits at the endpoint's gate, for as long as it doesn't crowd out others.
@@ -109,9 +113,9 @@ impl Gates {
                     Entry::Go(pass) => {
                         drop(gate);
                         let watched = Arc::clone(&watched);
+                        let (clock, open) = (self.clock.clone(), self.open.clone());
                         let ended = Ended::Unknown;
-                        let clock = self.clock.clone();
-                        return Admission::Admitted(Admitted { watched, clock, pass, ended });
+                        return Admission::Admitted(Admitted { watched, clock, open, pass, ended });
                     }
                     Entry::Closed(wait) => return Admission::PutOff(wait),
                     Entry::Full if crowded => return Admission::PutOff(gate.put_off(least, now)),
@@ -160,6 +164,7 @@ impl Drop for Admitted {
         let (is_open, is_shut) = (gate.is_open(), gate.is_shut(now));
         drop(gate);
         if is_open != was_open {
+            self.open.increment(if is_open { 1.0 } else { -1.0 });
             let state = if is_open { "open" } else { "closed" };
             tracing::debug!(state, "an endpoint's breaker");
         }

@@ -20,6 +20,7 @@ use crate::decide::{Decision, Policy, Seen, decide};
 use crate::gate::Ended;
 use crate::gates::{Admission, Admitted, Gates};
 use crate::health::Watch;
+use crate::metrics::Counts;
 use crate::places::Places;
 use crate::queue::{self, Clerk};
 use crate::request::Parcel;
@@ -32,6 +33,7 @@ pub(crate) struct Deliverer {
     pub(crate) crowds: Crowds,
     pub(crate) gates: Gates,
     pub(crate) places: Places,
+    pub(crate) counts: Counts,
     pub(crate) batches: Batches,
     pub(crate) clerk: Clerk,
     /// How long what nobody takes stays in its queue.
@@ -126,6 +128,7 @@ impl Deliverer {
         let topic = self.topics.name(Topic::Retry(tier));
         let later = Delivery { not_before: Some(self.now() + wait), ..delivery.clone() };
         self.producer.send(&topic, &wire::delivery::encode(&later)).await?;
+        self.counts.put_off();
         Ok(())
     }
 
@@ -201,10 +204,12 @@ impl Deliverer {
     ) -> (Asked, Vec<u8>) {
         let Subscription { id, customer_id, ref endpoint, .. } = *subscription;
         let _place = self.places.take(customer_id).await;
+        let _under_way = self.counts.begin();
         let (started_at, begun) = (self.now(), Instant::now());
         let Sent { response, retry_after, body } =
             self.sender.send(parcel, id, endpoint, started_at).await;
         let latency = begun.elapsed();
+        self.counts.end(&response, latency);
         let hold = retry_after.map(|asked| asked.min(self.policy.max_retry_after));
         admitted.leave(Ended::of(&response, hold, latency));
         match response {
@@ -316,6 +321,7 @@ impl Deliverer {
             }
         };
         futures::try_join!(report, rest)?;
+        self.counts.attempt(&decision.outcome);
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ mod gates;
 mod handler;
 mod health;
 mod meter;
+mod metrics;
 mod places;
 mod queue;
 mod request;
@@ -47,6 +48,7 @@ use crowd::Crowds;
 use gates::Gates;
 use handler::Deliverer;
 use health::Watchman;
+use metrics::Counts;
 use places::Places;
 use queue::{Drain, Scribe};
 use send::Sender;
@@ -74,10 +76,11 @@ impl App {
             .context("load the subscriptions")?;
         let picture = Arc::clone(&subscriptions);
         health.check_age("delivery: subscriptions", move || picture.age());
-        let producer = Producer::new(kafka, "delivery", config.produce_patience, ROOM)?;
+        let producer = Producer::unhurried(kafka, "delivery", config.produce_patience, ROOM)?;
         let sender = Sender::new(config)?;
         let window = Window { records: config.window_records, bytes: config.window_bytes };
         let clock = config.clock();
+        let counts = Counts::new();
         let topics = Topics::new(kafka);
         let watchman = Watchman {
             control: Arc::clone(&control),
@@ -103,8 +106,9 @@ impl App {
             watch: watchman.start(),
             crowds: Crowds::new(window),
             batches: Batches::default(),
-            gates: Gates::new(config.endpoint_requests, clock.clone()),
+            gates: Gates::new(config.endpoint_requests, clock.clone(), counts.breakers()),
             places: Places::new(config.connections),
+            counts,
             sender,
             producer: producer.clone(),
             topics,

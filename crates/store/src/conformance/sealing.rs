@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use triggerline_types::{Revision, Secret, SubscriptionState};
+use triggerline_types::{Revision, Secret, SubscriptionId, SubscriptionState};
 
 use super::control::{BY, customer, new_subscription};
 use crate::{ControlStore, SecretKeys, StoreError, SubscriptionEdit};
 
 /// `open` opens the one store with these keys; `dump` is all that stands in its table of
-/// subscriptions, as text.
+/// subscriptions, as text; `spoil` gives one of two subscriptions the other's secret.
 pub async fn sealing(
     open: impl AsyncFn(SecretKeys) -> Arc<dyn ControlStore>,
     dump: impl AsyncFn() -> String,
+    spoil: impl AsyncFn(SubscriptionId),
 ) {
     let key = |name: &str, key: &str| format!("{name}:{}=", key.repeat(43));
     let (one, two) = (key("k1", "A"), key("k2", "I"));
@@ -81,4 +82,11 @@ pub async fn sealing(
     let changes = store.changes_since(Revision::default(), 10).await.unwrap();
     assert_eq!(changes.subscriptions.len(), 2);
     assert_eq!(changes.subscriptions[0], sealed);
+
+    // A row that was tampered with is nobody's, and keeps no others from being followed.
+    spoil(sealed.id).await;
+    let changes = open(keys(&[&two])).await.changes_since(Revision::default(), 10).await.unwrap();
+    assert_eq!(changes.subscriptions.iter().map(|one| one.id).collect::<Vec<_>>(), [plain.id]);
+    let error = open(keys(&[&two])).await.subscription(owner, sealed.id).await.err();
+    assert!(matches!(error, Some(StoreError::Locked { .. })), "{error:?}");
 }

@@ -144,21 +144,25 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// From rows in the order of their revisions, each with what reading it came to.
+    /// From rows in the order of their revisions, each with what reading it came to. `concerns_all`:
+    /// whether an error says something about all rows.
     pub(crate) fn of<E: std::fmt::Display>(
         after: Revision,
         limit: usize,
-        rows: impl IntoIterator<Item = (Revision, Result<Subscription, E>)>,
-    ) -> Self {
+        rows: Vec<(Revision, SubscriptionId, Result<Subscription, E>)>,
+        concerns_all: impl Fn(&E) -> bool,
+    ) -> Result<Self, E> {
         let mut changes = Self { subscriptions: Vec::new(), revision: after, more: false };
         let mut seen = 0;
-        for (revision, row) in rows {
+        for (revision, id, row) in rows {
             seen += 1;
             changes.revision = revision;
             match row {
                 Ok(subscription) => changes.subscriptions.push(subscription),
+                Err(error) if concerns_all(&error) => return Err(error),
                 // One customer's row must not keep all others' from being followed.
                 Err(error) => tracing::error!(
+                    %id,
                     revision = revision.0,
                     %error,
                     "passing over a subscription that this version can't read"
@@ -166,7 +170,7 @@ impl Changes {
             }
         }
         changes.more = seen >= limit;
-        changes
+        Ok(changes)
     }
 }
 

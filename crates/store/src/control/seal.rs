@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +20,14 @@ const SEALED: &str = "sealed:";
 /// The keys that secrets are sealed with. The first seals; all open. Without any, secrets are kept as
 /// they are.
 #[derive(Clone, Default)]
-pub struct SecretKeys(Arc<[(String, LessSafeKey)]>);
+pub struct SecretKeys(Arc<[Named]>);
+
+struct Named {
+    name: String,
+    key: LessSafeKey,
+    /// It has opened something: so it is the right one.
+    proven: AtomicBool,
+}
 
 /// What a sealed text is of.
 #[derive(Clone, Copy)]
@@ -58,7 +66,7 @@ pub enum InvalidSecretKeys {
 impl SecretKeys {
     /// Out of `NAME:BASE64` each.
     pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Self, InvalidSecretKeys> {
-        let mut keys: Vec<(String, LessSafeKey)> = Vec::new();
+        let mut keys: Vec<Named> = Vec::new();
         for text in texts {
             let (name, key) = text.as_ref().split_once(':').ok_or(InvalidSecretKeys::Form)?;
             let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -70,10 +78,11 @@ impl SecretKeys {
             let Ok(key) = UnboundKey::new(&AES_256_GCM, &key) else {
                 return Err(InvalidSecretKeys::Length { name, bytes });
             };
-            if keys.iter().any(|(other, _)| *other == name) {
+            if keys.iter().any(|other| other.name == name) {
                 return Err(InvalidSecretKeys::Twice(name));
             }
-            keys.push((name, LessSafeKey::new(key)));
+            let key = LessSafeKey::new(key);
+            keys.push(Named { name, key, proven: AtomicBool::new(false) });
         }
         Ok(Self(keys.into()))
     }
@@ -84,7 +93,7 @@ impl SecretKeys {
 
     /// As it is kept; `None` without keys.
     pub(crate) fn seal(&self, place: Place, plain: &[u8]) -> Option<String> {
-        let (name, key) = self.0.first()?;
+        let Named { name, key, .. } = self.0.first()?;
         // Random nonces: good for 2^32 of them under one key (SP 800-38D §8.3).
         let mut nonce = [0; NONCE_LEN];
         rand::rng().fill(&mut nonce[..]);
@@ -106,20 +115,34 @@ impl SecretKeys {
             return Ok(None);
         };
         let (name, text) = sealed.split_once(':').ok_or(Locked::Malformed)?;
-        let key = self.0.iter().find(|(known, _)| known == name);
-        let (_, key) = key.ok_or_else(|| Locked::Missing(name.to_owned()))?;
+        let named = self.0.iter().find(|known| known.name == name);
+        let named = named.ok_or_else(|| Locked::Missing(name.to_owned()))?;
         let bytes = STANDARD.decode(text).map_err(|_| Locked::Malformed)?;
         let (nonce, rest) = bytes.split_first_chunk().ok_or(Locked::Malformed)?;
         let mut rest = rest.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let plain = key.open_in_place(nonce, Aad::from(place.bytes()), &mut rest);
-        Ok(Some(plain.map_err(|_| Locked::Wrong(name.to_owned()))?.to_vec()))
+        let plain = named.key.open_in_place(nonce, Aad::from(place.bytes()), &mut rest);
+        let plain = plain.map_err(|_| Locked::Wrong(name.to_owned()))?.to_vec();
+        named.proven.store(true, Ordering::Relaxed);
+        Ok(Some(plain))
+    }
+
+    /// Whether it is the row that is wrong, and not the keys.
+    pub(crate) fn blame_the_row(&self, locked: &Locked) -> bool {
+        match locked {
+            Locked::Missing(_) => false,
+            Locked::Malformed => true,
+            Locked::Wrong(name) => {
+                let named = self.0.iter().find(|known| known.name == *name);
+                named.is_some_and(|named| named.proven.load(Ordering::Relaxed))
+            }
+        }
     }
 
     /// Whether what is kept is as it would be written today.
     pub(crate) fn is_current(&self, kept: &str) -> bool {
         let sealed = kept.strip_prefix(SEALED).and_then(|rest| rest.split_once(':'));
-        sealed.map(|(name, _)| name) == self.0.first().map(|(name, _)| name.as_str())
+        sealed.map(|(name, _)| name) == self.0.first().map(|first| first.name.as_str())
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_postgres::{Config, NoTls};
 
 use super::PostgresControl;
 use crate::control::endpoint::Unreadable;
-use crate::control::seal::Locked;
+use crate::control::seal::{Locked, SecretKeys};
 use crate::error::StoreError;
 
 /// For a connection to be made, to be handed out, and for all that one call asks.
@@ -33,6 +33,13 @@ pub(super) enum Fault {
     },
     /// A secret that can't be opened.
     Locked(Locked),
+}
+
+impl Fault {
+    /// Whether it says something about all rows: the keys are not those of before.
+    pub(super) fn concerns_all(&self, keys: &SecretKeys) -> bool {
+        matches!(self, Self::Locked(locked) if !keys.blame_the_row(locked))
+    }
 }
 
 impl From<Unreadable> for Fault {

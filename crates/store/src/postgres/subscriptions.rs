@@ -161,12 +161,12 @@ pub(super) async fn changes_since(
             let query = format!("{SUBSCRIPTION} WHERE revision > $1 ORDER BY revision LIMIT $2");
             let statement = client.prepare_cached(&query).await?;
             let rows = client.query(&statement, &[&after.0, &super::rows(limit)]).await?;
-            let read = |row: &Row| match subscription(row, &store.keys) {
-                Err(Fault::Locked(locked)) => Err(Fault::Locked(locked)),
-                read => Ok((Revision(row.get(REVISION)), read)),
+            let read = |row: &Row| {
+                let id = SubscriptionId::from_uuid(row.get(0));
+                (Revision(row.get(REVISION)), id, subscription(row, &store.keys))
             };
-            let rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-            Ok(Changes::of(after, limit, rows))
+            let rows = rows.iter().map(read).collect();
+            Changes::of(after, limit, rows, |fault| fault.concerns_all(&store.keys))
         })
         .await
 }

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::StoreError;
 use crate::control::endpoint::Unreadable;
-use crate::control::seal::Locked;
+use crate::control::seal::{Locked, SecretKeys};
 
 pub use control::SqliteControl;
 pub use events::SqliteEvents;
@@ -48,6 +48,13 @@ enum Fault {
     },
     /// A secret that can't be opened.
     Locked(Locked),
+}
+
+impl Fault {
+    /// Whether it says something about all rows: the keys are not those of before.
+    fn concerns_all(&self, keys: &SecretKeys) -> bool {
+        matches!(self, Self::Locked(locked) if !keys.blame_the_row(locked))
+    }
 }
 
 impl From<Unreadable> for Fault {

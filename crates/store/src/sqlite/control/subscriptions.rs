@@ -151,11 +151,12 @@ pub(super) async fn changes_since(
         .read("ask for changed subscriptions", async move |connection: &Connection| {
             let query = format!("{SUBSCRIPTION} WHERE revision > ?1 ORDER BY revision LIMIT ?2");
             let found = connection.query(&query, params![after.0, rows(limit)]).await?;
-            let read = |row: &Row| match subscription(row, &keys) {
-                Err(Fault::Locked(locked)) => Err(Fault::Locked(locked)),
-                read => Ok((Revision(row.get(REVISION)?), read)),
+            let read = |row: &Row| {
+                let id = SubscriptionId::from_uuid(column::id(row, "subscriptions", 0)?);
+                Ok((Revision(row.get(REVISION)?), id, subscription(row, &keys)))
             };
-            Ok(Changes::of(after, limit, collect(found, read).await?))
+            let rows = collect(found, read).await?;
+            Changes::of(after, limit, rows, |fault| fault.concerns_all(&keys))
         })
         .await
 }
