@@ -97,20 +97,17 @@ impl<K: Clone + Eq + Hash> Rules<K> {
     }
 
     pub fn matching(&self, event_type: &EventType, payload: &[u8]) -> Matching<K> {
-        let mut undecided = None;
-        let mut decide = |index: &Index<Entry<K>>| match index.matching(event_type, payload) {
-            Ok(entries) => entries,
-            Err(error) => {
-                undecided = Some(error.to_string());
-                Vec::new()
-            }
-        };
-        let mut keys: Vec<K> = decide(&self.plain).into_iter().map(|entry| entry.key).collect();
+        let mut keys = Vec::new();
         let mut left = Vec::new();
-        for Entry { key, rest } in decide(&self.looking) {
-            match rest {
-                Some(query) => left.push((key, query)),
-                None => keys.push(key),
+        let mut undecided = None;
+        for index in [&self.plain, &self.looking] {
+            let decided =
+                index.each_matching(event_type, payload, |Entry { key, rest }| match rest {
+                    Some(query) => left.push((key.clone(), Arc::clone(query))),
+                    None => keys.push(key.clone()),
+                });
+            if let Err(error) = decided {
+                undecided = Some(error.to_string());
             }
         }
         if !left.is_empty() {

@@ -37,16 +37,29 @@ impl<T> CowMap<T> {
         self.len == 0
     }
 
+    #[inline]
     pub(crate) fn find(&self, hash: u64, is: impl Fn(&T) -> bool) -> Option<&T> {
         let shard = self.shards.get(self.place(hash))?;
         shard.find(hash, |(known, entry)| *known == hash && is(entry)).map(|(_, entry)| &**entry)
     }
 
     /// Each that was put under this hash.
+    #[inline]
     pub(crate) fn all(&self, hash: u64) -> impl Iterator<Item = &T> {
         let shard = self.shards.get(self.place(hash));
         let found = shard.into_iter().flat_map(move |shard| shard.iter_hash(hash));
         found.filter(move |(known, _)| *known == hash).map(|(_, entry)| &**entry)
+    }
+
+    /// The same, handed over one by one, which is quicker.
+    #[inline]
+    pub(crate) fn each<'m>(&'m self, hash: u64, mut hand: impl FnMut(&'m T)) {
+        let Some(shard) = self.shards.get(self.place(hash)) else { return };
+        for (known, entry) in shard.iter_hash(hash) {
+            if *known == hash {
+                hand(entry);
+            }
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {

@@ -23,6 +23,7 @@ use crate::text::fold;
 
 /// The same for the same throughout this process, and not to be guessed outside of it: who could choose values that
 /// collide could make each event of theirs as slow as all of their rules.
+#[inline]
 pub(crate) fn hash(key: &(impl Hash + ?Sized)) -> u64 {
     SeedableRandomState::with_seed(0, SharedSeed::global_random()).hash_one(key)
 }
@@ -179,13 +180,21 @@ impl<K: Clone> Leaf<K> {
         }
         let mut looked = Looked { seen, folded: None, address: OnceCell::new() };
         for (way, _) in &self.ways {
-            for hash in looked.hashes(*way).into_iter().flatten() {
-                self.found
-                    .all(hash)
-                    .filter(|posting| posting.passes(seen, steps))
-                    .for_each(&mut hit);
+            let (one, other) = looked.hashes(*way);
+            for hash in [one, other].into_iter().flatten() {
+                self.found.each(hash, |posting| {
+                    if posting.passes(seen, steps) {
+                        hit(posting);
+                    }
+                });
             }
         }
+    }
+
+    /// Whether there are [others](Self::others) at all.
+    #[inline]
+    pub(crate) fn has_others(&self) -> bool {
+        !self.rest.is_empty() || !self.thresholds.is_empty()
     }
 
     /// The postings that can't be looked up, or whose test so many of the values may pass that it is better to go
@@ -214,6 +223,7 @@ impl<K: Clone> Leaf<K> {
 }
 
 impl<K> Posting<K> {
+    #[inline]
     pub(crate) fn passes(&self, seen: &Seen<'_>, steps: &Steps) -> bool {
         steps.spend(self.test.steps(seen)) && self.test.passes(seen)
     }
@@ -333,20 +343,21 @@ struct Looked<'s, 'p> {
 
 impl<'s> Looked<'s, '_> {
     /// Under which hashes the tests lie that might be passed.
-    fn hashes(&mut self, way: Way) -> [Option<u64>; 2] {
-        let one = |hash| [hash, None];
-        match (way, self.seen) {
-            (Way::Exact, Seen::Text(text)) => one(Some(hash(&**text))),
-            (Way::Exact, Seen::Number(number)) => one(Some(hash(number))),
-            (Way::Exact, Seen::Bool(bool)) => one(Some(hash(bool))),
-            (Way::Exact, Seen::Null) => one(Some(hash(&Way::Exact))),
+    fn hashes(&mut self, way: Way) -> (Option<u64>, Option<u64>) {
+        let one = match (way, self.seen) {
+            (Way::Exact, Seen::Text(text)) => Some(hash(&**text)),
+            (Way::Exact, Seen::Number(number)) => Some(hash(number)),
+            (Way::Exact, Seen::Bool(bool)) => Some(hash(bool)),
+            (Way::Exact, Seen::Null) => Some(hash(&Way::Exact)),
             (Way::Piece(size), Seen::Number(number)) => {
                 let piece = piece(number.to_f64(), size);
-                [piece, piece - 1.0 + 0.0].map(|piece| Some(hash(&(way, piece.to_bits()))))
+                let hashed = |piece: f64| Some(hash(&(way, piece.to_bits())));
+                return (hashed(piece), hashed(piece - 1.0 + 0.0));
             }
-            (_, Seen::Text(text)) => one(self.text_hash(way, text)),
-            _ => one(None),
-        }
+            (_, Seen::Text(text)) => self.text_hash(way, text),
+            _ => None,
+        };
+        (one, None)
     }
 
     fn text_hash(&mut self, way: Way, text: &'s str) -> Option<u64> {

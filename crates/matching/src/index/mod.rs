@@ -5,7 +5,7 @@
 //!
 //! 1. finds the **sets** of rules whose event-type pattern covers the event's type ([`types`]);
 //! 2. **walks** the payload once, along the paths that rules of these sets name, and captures what is there; the rest is
-//!    skipped by a lexer that builds nothing ([`walk`], [`scan`]);
+//!    skipped by a lexer that builds nothing ([`walk`], [`scan`], [`quoted`]);
 //! 3. looks each captured value up among the tests of its path ([`leaf`]). Each rule is found by one of its fields, its
 //!    **pivot**: that which brings it up needlessly the least often when it is inserted;
 //! 4. puts the rest of its condition to each rule so found ([`rule`]).
@@ -20,6 +20,8 @@
 
 mod cow;
 mod leaf;
+mod names;
+mod quoted;
 mod rule;
 mod scan;
 mod set;
@@ -183,15 +185,31 @@ impl<K: Clone + Eq + Hash> Index<K> {
     /// or has a number or a string that can't be read where a rule looks. Where no rule looks at the payload at all,
     /// nor is it read. An error as well if the rules together take more than [`MAX_STEPS`] on it.
     pub fn matching(&self, event_type: &EventType, payload: &[u8]) -> Result<Vec<K>, Undecidable> {
-        self.matching_within(&Steps::new(MAX_STEPS), event_type, payload)
+        let mut keys = Vec::new();
+        self.each_matching(event_type, payload, |key| keys.push(key.clone()))?;
+        Ok(keys)
     }
 
-    fn matching_within(
+    /// The same, handed over one by one. Where there is an error, it comes before any of them.
+    pub(crate) fn each_matching(
+        &self,
+        event_type: &EventType,
+        payload: &[u8],
+        hand: impl FnMut(&K),
+    ) -> Result<(), Undecidable> {
+        self.each_matching_within(&Steps::new(MAX_STEPS), event_type, payload, hand)
+    }
+
+    fn each_matching_within(
         &self,
         steps: &Steps,
         event_type: &EventType,
         payload: &[u8],
-    ) -> Result<Vec<K>, Undecidable> {
+        hand: impl FnMut(&K),
+    ) -> Result<(), Undecidable> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let mut sets = self.types.covering(event_type);
         if !self.large.is_empty() {
             let mut large: Vec<_> = self.large.covering(event_type).into_iter().flatten().collect();
@@ -200,7 +218,7 @@ impl<K: Clone + Eq + Hash> Index<K> {
             sets.extend(large.into_iter().map(|set| &**set));
         }
         if sets.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let mut holding = Vec::new();
         if sets.iter().all(|set| set.root.is_empty()) {
@@ -220,7 +238,8 @@ impl<K: Clone + Eq + Hash> Index<K> {
             holding.sort_unstable_by_key(|rule| rule.number);
             holding.dedup_by_key(|rule| rule.number);
         }
-        Ok(holding.into_iter().map(|rule| rule.key.clone()).collect())
+        holding.into_iter().map(|rule| &rule.key).for_each(hand);
+        Ok(())
     }
 
     /// About how much memory it takes, snapshots that share it not counted. What a key has on the heap is not in it.

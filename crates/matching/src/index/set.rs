@@ -87,12 +87,12 @@ impl<K: Clone> Set<K> {
     }
 
     fn leaf(&self, number: u32) -> Option<&Leaf<K>> {
-        self.leaves.find(hash(&number), |(known, _)| *known == number).map(|(_, leaf)| leaf)
+        self.leaves.find(place(number), |(known, _)| *known == number).map(|(_, leaf)| leaf)
     }
 
     fn leaf_mut(&mut self, number: u32) -> &mut Leaf<K> {
         let make = || (number, Leaf::default());
-        &mut self.leaves.change(hash(&number), |(known, _)| *known == number, make).1
+        &mut self.leaves.change(place(number), |(known, _)| *known == number, make).1
     }
 
     /// The condition as a tree of rows, with each path's leaf.
@@ -171,7 +171,7 @@ impl<K: Clone> Set<K> {
                 leaf.remove(test, rule, *pivot);
             }
             if leaf.is_empty() {
-                self.leaves.remove(hash(&field.leaf), |(known, _)| *known == field.leaf);
+                self.leaves.remove(place(field.leaf), |(known, _)| *known == field.leaf);
             }
         }
         for field in rule.rows.iter().flat_map(|row| &row.fields) {
@@ -233,6 +233,9 @@ impl<K: Clone> Set<K> {
                 ask(hits[0].0, &places, all, holding);
             }
         }
+        if !leaf.has_others() {
+            return;
+        }
         let mut places = Vec::new();
         for posting in leaf.others(captures.iter().filter_map(Capture::number)) {
             if all.steps.are_spent() {
@@ -258,6 +261,11 @@ impl<K: Clone> Set<K> {
     }
 }
 
+/// Where a leaf of this number lies: nobody else chooses the numbers, so any spread does.
+fn place(leaf: u32) -> u64 {
+    u64::from(leaf).wrapping_mul(0x9E37_79B9_7F4A_7C15) // 2^64 / golden ratio
+}
+
 fn cares_for_structured(tests: &[Test]) -> bool {
     tests.contains(&Test::Structured)
 }
@@ -275,9 +283,10 @@ fn ask<'s, K>(
     if !all.steps.spend(ASK * posting.askers.len()) {
         return;
     }
-    let holds = |asker: &&Asker<K>| {
+    for asker in &posting.askers {
         let hit = Hit { row: asker.row, field: asker.field, captures };
-        asker.rule.sole || asker.rule.holds(all, Some(hit))
-    };
-    holding.extend(posting.askers.iter().filter(holds).map(|asker| &*asker.rule));
+        if asker.rule.sole || asker.rule.holds(all, Some(hit)) {
+            holding.push(&asker.rule);
+        }
+    }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::cow::{COUNTS, CowMap};
-use super::leaf::hash;
+use super::cow::COUNTS;
+use super::names::Names;
 use crate::condition::Step;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
-    names: CowMap<Named>,
+    names: Names,
     /// In order.
     indices: Vec<(usize, Arc<Node>)>,
     each: Option<Arc<Node>>,
@@ -28,15 +28,17 @@ pub(crate) struct End {
     pub(crate) structured: u32,
 }
 
-#[derive(Clone, Debug)]
-struct Named {
-    name: Box<str>,
-    node: Arc<Node>,
-}
-
 impl Node {
-    pub(crate) fn name(&self, hash: u64, name: &str) -> Option<&Node> {
-        self.names.find(hash, |named| *named.name == *name).map(|named| &*named.node)
+    /// Where a member of this name leads to, given the [head](super::names::head) of the name as well.
+    #[inline]
+    pub(crate) fn name(&self, head: u64, name: &str) -> Option<&Node> {
+        self.names.find(head, name)
+    }
+
+    /// Whether a member of an object might lead somewhere.
+    #[inline]
+    pub(crate) fn has_members(&self) -> bool {
+        !self.names.is_empty() || self.child.is_some()
     }
 
     pub(crate) fn index(&self, index: usize) -> Option<&Node> {
@@ -63,27 +65,24 @@ impl Node {
             && self.indices.is_empty()
             && self.names.is_empty()
     }
+
     /// The end of a path, made by `make` if there is none.
     pub(crate) fn end_at(&mut self, path: &[Step], make: impl FnOnce() -> End) -> &mut End {
         let mut node = self;
         for step in path {
-            let next = match step {
-                Step::Name(name) => {
-                    let new = || Named { name: name.clone(), node: Arc::default() };
-                    &mut node.names.change(hash(&**name), |named| named.name == *name, new).node
-                }
+            node = match step {
+                Step::Name(name) => node.names.change(name),
                 Step::Index(index) => {
                     let at = node.indices.binary_search_by_key(index, |(known, _)| *known);
                     let at = at.unwrap_or_else(|at| {
                         node.indices.insert(at, (*index, Arc::default()));
                         at
                     });
-                    &mut node.indices[at].1
+                    Arc::make_mut(&mut node.indices[at].1)
                 }
-                Step::Each => node.each.get_or_insert_default(),
-                Step::Child => node.child.get_or_insert_default(),
+                Step::Each => Arc::make_mut(node.each.get_or_insert_default()),
+                Step::Child => Arc::make_mut(node.child.get_or_insert_default()),
             };
-            node = Arc::make_mut(next);
         }
         node.end.get_or_insert_with(make)
     }
@@ -96,15 +95,10 @@ impl Node {
         };
         match step {
             Step::Name(name) => {
-                let is = |named: &Named| named.name == *name;
-                let hash = hash(&**name);
-                if self.names.find(hash, is).is_some() {
-                    let new = || Named { name: name.clone(), node: Arc::default() };
-                    let node = Arc::make_mut(&mut self.names.change(hash, is, new).node);
-                    node.remove(rest);
-                    if node.is_empty() {
-                        self.names.remove(hash, is);
-                    }
+                let node = self.names.change(name);
+                node.remove(rest);
+                if node.is_empty() {
+                    self.names.remove(name);
                 }
             }
             Step::Index(index) => {
@@ -123,7 +117,7 @@ impl Node {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         let below = |node: &Node| size_of::<Self>() + COUNTS + node.heap_bytes();
-        self.names.heap_bytes(|named| named.name.len() + below(&named.node))
+        self.names.heap_bytes(below)
             + self.indices.capacity() * size_of::<(usize, Arc<Self>)>()
             + self.indices.iter().map(|(_, node)| below(node)).sum::<usize>()
             + [&self.each, &self.child].into_iter().flatten().map(|node| below(node)).sum::<usize>()

@@ -10,7 +10,7 @@
 //! payload instead.
 
 use super::leaf::hash;
-use super::scan::{Cursor, Undecidable};
+use super::scan::{Text, Undecidable, enter, refuse};
 use super::steps::{REMEMBER, Steps};
 use super::tree::{End, Node};
 use crate::condition::Seen;
@@ -79,12 +79,13 @@ struct At<'i> {
 }
 
 struct Walk<'i, 'p> {
-    cursor: Cursor<'p>,
+    text: Text<'p>,
     /// A stack: of each value on the way to the one at hand.
     at: Vec<At<'i>>,
     captures: Vec<Capture<'p>>,
     instances: Vec<Instance>,
-    /// Hashes of the names that were followed, a stack as well.
+    /// What names that were followed led to, or their hashes where any name is followed; a stack as well. Those of one
+    /// object tell whether a name has occurred twice.
     names: Vec<u64>,
     doubled: bool,
     steps: &'i Steps,
@@ -97,7 +98,7 @@ pub(crate) fn walk<'i, 'p>(
     steps: &'i Steps,
 ) -> Result<Walked<'p>, Undecidable> {
     let mut walk = Walk {
-        cursor: Cursor::new(payload)?,
+        text: Text::new(payload)?,
         at: Vec::with_capacity(16),
         captures: Vec::with_capacity(16),
         instances: Vec::with_capacity(16),
@@ -112,8 +113,8 @@ pub(crate) fn walk<'i, 'p>(
         instance: 0,
         through: false,
     }));
-    walk.value(0, 0)?;
-    walk.cursor.end()?;
+    let end = walk.value(0, 0, 0)?;
+    walk.text.end(end)?;
     walk.end(0..1);
     // Those of one leaf stand in the order of their instances already: all are of one place in the tree, whose instances
     // follow each other and don't overlap. And a stable sort is quick where there are few different keys.
@@ -123,37 +124,43 @@ pub(crate) fn walk<'i, 'p>(
 }
 
 impl<'i, 'p> Walk<'i, 'p> {
-    /// The value at hand is at what is on the stack from `from`.
-    fn value(&mut self, from: usize, depth: usize) -> Result<(), Undecidable> {
+    /// The value that begins at `at` is at what is on the stack from `from`. Says where it ends, as all here do.
+    #[inline]
+    fn value(&mut self, at: usize, from: usize, depth: usize) -> Result<usize, Undecidable> {
         if self.at.len() == from {
-            return self.cursor.skip(depth); // nobody looks
+            return self.text.skip(at, depth); // nobody looks
         }
         self.spend(self.at.len() - from)?;
-        match self.cursor.peek() {
-            Some(b'{') => self.object(from, depth),
-            Some(b'[') => self.array(from, depth),
-            Some(b'"') => {
-                let text = self.cursor.string()?.read()?;
-                self.scalar(from, &Seen::Text(text));
-                Ok(())
+        let (at, byte) = self.text.next(at);
+        match byte {
+            b'"' => {
+                let (end, text) = self.text.string(at)?;
+                self.scalar(from, &Seen::Text(text.read()?));
+                Ok(end)
             }
-            Some(b't') => {
-                self.cursor.literal("true").map(|()| self.scalar(from, &Seen::Bool(true)))
-            }
-            Some(b'f') => {
-                self.cursor.literal("false").map(|()| self.scalar(from, &Seen::Bool(false)))
-            }
-            Some(b'n') => self.cursor.literal("null").map(|()| self.scalar(from, &Seen::Null)),
-            Some(b'-' | b'0'..=b'9') => {
-                let at = self.cursor.at();
-                let literal = self.cursor.number()?;
-                let number = Number::from_literal(literal)
-                    .ok_or(Undecidable { at, why: "the number is too large for a double" })?;
-                self.scalar(from, &Seen::Number(number));
-                Ok(())
-            }
-            _ => self.cursor.refuse("here should be a value"),
+            b'{' => self.object(at, from, depth),
+            b'[' => self.array(at, from, depth),
+            _ => self.other(at, byte, from),
         }
+    }
+
+    /// What is no string, array or object.
+    fn other(&mut self, at: usize, byte: u8, from: usize) -> Result<usize, Undecidable> {
+        let (end, seen) = match byte {
+            b'-' | b'0'..=b'9' => {
+                let (end, literal) = self.text.number(at)?;
+                let Some(number) = Number::from_literal(literal) else {
+                    return refuse(at, "the number is too large for a double");
+                };
+                (end, Seen::Number(number))
+            }
+            b't' => (self.text.literal(at, "true")?, Seen::Bool(true)),
+            b'f' => (self.text.literal(at, "false")?, Seen::Bool(false)),
+            b'n' => (self.text.literal(at, "null")?, Seen::Null),
+            _ => return refuse(at, "here should be a value"),
+        };
+        self.scalar(from, &seen);
+        Ok(end)
     }
 
     fn spend(&self, steps: usize) -> Result<(), Undecidable> {
@@ -187,8 +194,8 @@ impl<'i, 'p> Walk<'i, 'p> {
         }
     }
 
-    fn object(&mut self, from: usize, depth: usize) -> Result<(), Undecidable> {
-        self.cursor.enter(depth)?;
+    fn object(&mut self, begin: usize, from: usize, depth: usize) -> Result<usize, Undecidable> {
+        let mut end = enter(begin, depth)?;
         let first_choice = self.instances.len();
         let mut at = from;
         while at < self.at.len() {
@@ -199,7 +206,13 @@ impl<'i, 'p> Walk<'i, 'p> {
                 self.at[at] = here;
             }
             if let Some(node) = here.node.each() {
-                self.at.push(At { node, through: true, ..here });
+                let each = At { node, through: true, ..here };
+                if here.node.has_members() {
+                    self.at.push(each);
+                } else {
+                    self.at[at] = each; // in its place: it goes nowhere from here
+                    continue;
+                }
             }
             at += 1;
         }
@@ -207,52 +220,71 @@ impl<'i, 'p> Walk<'i, 'p> {
         let first_name = self.names.len();
         let to = self.at.len();
         let mut first = true;
-        while self.cursor.more(b'}', first)? {
+        loop {
+            let (after, more) = self.text.more(end, b'}', first)?;
+            end = after;
+            if !more {
+                break;
+            }
             first = false;
-            self.member(from, to, depth)?;
+            end = self.member(end, from, to, depth)?;
         }
         let names = &mut self.names[first_name..];
         names.sort_unstable();
         self.doubled |= names.windows(2).any(|pair| pair[0] == pair[1]);
         self.names.truncate(first_name);
         self.end(choices);
-        Ok(())
+        Ok(end)
     }
 
     /// A member of the object that is at what is on the stack.
-    fn member(&mut self, from: usize, to: usize, depth: usize) -> Result<(), Undecidable> {
-        let name = self.cursor.name()?.read()?;
-        let hashed = hash(&*name);
+    #[inline]
+    fn member(
+        &mut self,
+        at: usize,
+        from: usize,
+        to: usize,
+        depth: usize,
+    ) -> Result<usize, Undecidable> {
+        let (value, name) = self.text.name(at)?;
+        let (head, name) = (name.head()?, name.read()?);
         self.spend(to - from)?;
         let first_choice = self.instances.len();
         for at in from..to {
             let here = self.at[at];
-            if let Some(node) = here.node.name(hashed, &name) {
+            if let Some(node) = here.node.name(head, &name) {
+                self.names.push(std::ptr::from_ref(node).addr() as u64);
                 self.at.push(At { node, ..here });
             }
             if let Some(node) = here.node.child() {
+                self.names.push(hash(&*name));
                 let instance = self.choose(here.instance);
                 self.at.push(At { node, instance, ..here });
             }
         }
         if self.at.len() == to {
-            return self.cursor.skip(depth + 1);
+            return self.text.skip(value, depth + 1);
         }
-        self.names.push(hashed);
-        self.chosen(first_choice, to, depth)
+        self.chosen(value, first_choice, to, depth)
     }
 
     /// The value at hand is at what is on the stack from `to`, for which choices were made from the first one on.
-    fn chosen(&mut self, first_choice: usize, to: usize, depth: usize) -> Result<(), Undecidable> {
+    fn chosen(
+        &mut self,
+        at: usize,
+        first_choice: usize,
+        to: usize,
+        depth: usize,
+    ) -> Result<usize, Undecidable> {
         let choices = first_choice..self.instances.len();
-        self.value(to, depth + 1)?;
+        let end = self.value(at, to, depth + 1)?;
         self.at.truncate(to);
         self.end(choices);
-        Ok(())
+        Ok(end)
     }
 
-    fn array(&mut self, from: usize, depth: usize) -> Result<(), Undecidable> {
-        self.cursor.enter(depth)?;
+    fn array(&mut self, begin: usize, from: usize, depth: usize) -> Result<usize, Undecidable> {
+        let mut end = enter(begin, depth)?;
         let to = self.at.len();
         // What looks through arrays goes on to each element.
         for at in from..to {
@@ -269,7 +301,12 @@ impl<'i, 'p> Walk<'i, 'p> {
         let through = to..self.at.len();
         let to_element = self.at.len();
         let mut index = 0;
-        while self.cursor.more(b']', index == 0)? {
+        loop {
+            let (after, more) = self.text.more(end, b']', index == 0)?;
+            end = after;
+            if !more {
+                break;
+            }
             self.spend(to_element - from)?;
             let first_choice = self.instances.len();
             self.at.extend_from_within(through.clone());
@@ -286,11 +323,11 @@ impl<'i, 'p> Walk<'i, 'p> {
                     self.at.push(At { node, instance, ..here });
                 }
             }
-            self.chosen(first_choice, to_element, depth)?;
+            end = self.chosen(end, first_choice, to_element, depth)?;
             index += 1;
         }
         self.at.truncate(to);
-        Ok(())
+        Ok(end)
     }
 
     fn choose(&mut self, parent: u32) -> u32 {
