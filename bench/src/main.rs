@@ -17,6 +17,8 @@ mod rate;
 mod report;
 mod sending;
 
+use std::time::Duration;
+
 use clap::{Parser, Subcommand};
 
 /// Where [`report`] writes.
@@ -56,7 +58,7 @@ enum Benchmark {
     Echo,
     /// The endpoint of `sending`, as a server
     #[command(hide = true)]
-    Receiver,
+    Receiver { answer_after: u64 },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -78,7 +80,9 @@ fn main() -> anyhow::Result<()> {
             Benchmark::Rate(options) => rate::run(options).await,
             Benchmark::Isolation(options) => isolation::run(options).await,
             Benchmark::Sending(options) => sending::run(options).await,
-            Benchmark::Receiver => sending::receiver().await,
+            Benchmark::Receiver { answer_after } => {
+                sending::receiver(Duration::from_millis(*answer_after)).await
+            }
             Benchmark::Echo => gateway::echo().await,
         }
     })

@@ -1,7 +1,8 @@
 //! `sending` (P9): webhooks a second to one endpoint, 64 at once. Ours takes them from Kafka,
 //! signs, sends and records each attempt on Kafka; the references are reqwest with one client,
 //! which only sends, and BullMQ with undici, which takes them from Redis, signs, sends and records
-//! there (`bench/peer/sender.mjs`).
+//! there (`bench/peer/sender.mjs`). With `--answer-after` the endpoint takes its time, as real ones do:
+//! then it is the 64 that bound how many are sent, and what a sender adds shows.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -43,6 +44,9 @@ pub(crate) struct Options {
     at_once: u32,
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Milliseconds after which the endpoint answers.
+    #[arg(long, default_value_t = 0)]
+    answer_after: u64,
     #[arg(long, env = "TRIGGERLINE_TEST_REDIS")]
     redis: String,
     /// Be the reference that only sends, to this URL.
@@ -56,9 +60,11 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     }
     let setting = json!({
         "webhooks": options.webhooks, "at_once": options.at_once, "body_bytes": body().len(),
+        "answer_after_ms": options.answer_after,
         "reqwest": "0.12, one client", "BullMQ": "6.7.0 with undici 7.30.2, one process of node",
     });
-    let mut report = Report::new("sending", setting);
+    let name = if options.answer_after == 0 { "sending" } else { "sending-slow-endpoint" };
+    let mut report = Report::new(name, setting);
     for round in 1..=options.rounds {
         println!("round {round} of {}", options.rounds);
         report.add("triggerline", ours(options).await?);
@@ -76,9 +82,9 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start() -> anyhow::Result<Self> {
+    async fn start(options: &Options) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("receiver");
+        command.args(["receiver", &options.answer_after.to_string()]);
         let (address, running) = started(command).await?;
         let base = format!("http://{address}");
         Ok(Self { url: format!("{base}/hook"), counted: Client::new(base, ""), _running: running })
@@ -104,7 +110,7 @@ impl Receiver {
 }
 
 /// The endpoint.
-pub(crate) async fn receiver() -> anyhow::Result<()> {
+pub(crate) async fn receiver(answer_after: Duration) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     let begin = std::time::Instant::now();
@@ -117,7 +123,12 @@ pub(crate) async fn receiver() -> anyhow::Result<()> {
             first.store(micros(), Ordering::Relaxed);
         }
         last.store(micros(), Ordering::Relaxed);
-        async { StatusCode::NO_CONTENT }
+        async move {
+            if !answer_after.is_zero() {
+                tokio::time::sleep(answer_after).await;
+            }
+            StatusCode::NO_CONTENT
+        }
     };
     let tell = move || {
         let [count, first, last] = [0, 1, 2].map(|place| seen[place].load(Ordering::Relaxed));
@@ -131,7 +142,7 @@ pub(crate) async fn receiver() -> anyhow::Result<()> {
 
 async fn ours(options: &Options) -> anyhow::Result<Figures> {
     let world = World::with(&options.binary, &[]).await?;
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start(options).await?;
     let made = world.printed(&["customers", "create", "bench"]).await?;
     let text = |value: &Value, name: &str| -> anyhow::Result<String> {
         Ok(value[name].as_str().with_context(|| format!("no {name}"))?.to_owned())
@@ -209,7 +220,7 @@ fn body() -> String {
 }
 
 async fn reqwest_only(options: &Options) -> anyhow::Result<Figures> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start(options).await?;
     let child = Command::new(std::env::current_exe()?)
         .args(["sending", "--reqwest", &receiver.url])
         .args(["--webhooks", &options.webhooks.to_string()])
@@ -238,7 +249,7 @@ async fn only_send(url: &str, options: &Options) -> anyhow::Result<()> {
 }
 
 async fn bullmq(options: &Options) -> anyhow::Result<Figures> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start(options).await?;
     let mut command = Command::new("node");
     command
         .arg(peer_folder().await?.join("sender.mjs"))
@@ -251,13 +262,15 @@ async fn bullmq(options: &Options) -> anyhow::Result<Figures> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .kill_on_drop(true);
-    let child = command.spawn().context("start node")?;
+    let mut child = command.spawn().context("start node")?;
     let process = child.id().context("node has ended")?;
-    let figures = receiver.figures(process, options).await?;
+    let figures = tokio::select! {
+        figures = receiver.figures(process, options) => figures?,
+        status = child.wait() => anyhow::bail!("node ended: {}", status?),
+    };
     // It takes its queue away.
     let ended = Command::new("kill").arg(process.to_string()).status().await?;
     anyhow::ensure!(ended.success(), "could not end node");
-    let mut child = child;
     child.wait().await?;
     Ok(figures)
 }

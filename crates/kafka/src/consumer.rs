@@ -192,11 +192,13 @@ pub async fn consume<H: Handler>(
         // The whole point: only what lanes have finished is committed (`crate::progress`).
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
+        // Whatever is fetched ahead of a pause is thrown away, and fetched again after it.
+        .set("queued.min.messages", "2000")
         .set("queued.max.messages.kbytes", "32768")
+        .set("fetch.queue.backoff.ms", "5")
         // A broker answers a client's fetches one after the other: a partition that goes on after a
         // pause waits until the fetch of those that have nothing is given up.
         .set("fetch.wait.max.ms", "20")
-        .set("fetch.queue.backoff.ms", "20")
         .create_with_context(Group::new(name.clone(), config.drain))
         .map_err(|error| KafkaError::new(format!("set up the consumer of {name}"), error))?;
     let topics = Topics::new(kafka);
@@ -370,19 +372,25 @@ const EXPOSED: usize = 64;
 const OVERHEAD_BYTES: usize = 2_048;
 
 pub(crate) fn record(message: &BorrowedMessage<'_>) -> Record {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers
-            .iter()
-            .map(|header| {
-                let value = Bytes::copy_from_slice(header.value.unwrap_or_default());
-                (header.key.to_owned().into(), value)
-            })
-            .collect()
-    });
+    let headers: Vec<_> =
+        message.headers().into_iter().flat_map(|headers| headers.iter()).collect();
+    let values = headers.iter().map(|header| header.value.unwrap_or_default());
+    let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+    // One buffer for them all: a delivery has some fifteen headers.
+    let all: Vec<&[u8]> = [key, value].into_iter().chain(values).collect();
+    let all = Bytes::from(all.concat());
+    let mut taken = 0;
+    let mut take = |part: &[u8]| {
+        taken += part.len();
+        all.slice(taken - part.len()..taken)
+    };
     Record {
-        key: Bytes::copy_from_slice(message.key().unwrap_or_default()),
-        headers,
-        value: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
+        key: take(key),
+        value: take(value),
+        headers: headers
+            .iter()
+            .map(|header| (header.key.to_owned().into(), take(header.value.unwrap_or_default())))
+            .collect(),
     }
 }
 

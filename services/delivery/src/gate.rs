@@ -27,8 +27,10 @@ const TRIP: u32 = 5;
 /// tiers are, so that those who are put off meanwhile come back once, and in their order.
 const OPEN: [Duration; 3] =
     [Duration::from_secs(5), Duration::from_mins(1), Duration::from_mins(5)];
-/// How long those wait that come while the probe is under way.
+/// How long those wait that come while the probe is under way: the first time for a probe that is
+/// answered at once. One that isn't will fail, most likely; then as long as the breaker opens for.
 const PROBING: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// Slow is what takes longer than this many times the usual, and so much more.
 const SLOW: (f64, f64) = (2.0, 0.05);
 /// The fastest answer is the usual one for so long: then an endpoint that has become slower for
@@ -79,6 +81,7 @@ enum Breaker {
     },
     Probing {
         nth: usize,
+        since: Instant,
     },
 }
 
@@ -180,9 +183,12 @@ impl Gate {
         match self.breaker {
             Breaker::Open { until, nth } => match left(until) {
                 Some(left) => return Entry::Closed(left),
-                None => self.breaker = Breaker::Probing { nth },
+                None => self.breaker = Breaker::Probing { nth, since: now },
             },
-            Breaker::Probing { .. } => return Entry::Closed(PROBING),
+            Breaker::Probing { nth, since } => {
+                let at_once = now.saturating_duration_since(since) < AT_ONCE;
+                return Entry::Closed(if at_once { PROBING } else { OPEN[next(nth)] });
+            }
             Breaker::Closed { .. } => {
                 if let Some(left) = self.held_until.and_then(left) {
                     return Entry::Closed(left);
@@ -210,7 +216,7 @@ impl Gate {
     pub(crate) fn leave(&mut self, pass: Pass, ended: Ended, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
         match (ended, self.breaker) {
-            (Ended::Unknown, Breaker::Probing { nth }) if pass.probe => {
+            (Ended::Unknown, Breaker::Probing { nth, .. }) if pass.probe => {
                 self.breaker = Breaker::Open { until: now, nth };
             }
             (Ended::Unknown, _) => {}
@@ -301,12 +307,17 @@ impl Gate {
     }
 }
 
+/// For the how-many-th time it opens after this one.
+fn next(nth: usize) -> usize {
+    (nth + 1).min(OPEN.len() - 1)
+}
+
 fn failed(breaker: Breaker, pass: Pass, now: Instant) -> Breaker {
     let open = |nth: usize| Breaker::Open { until: now + OPEN[nth], nth };
     match breaker {
         Breaker::Closed { failures } if failures + 1 >= TRIP => open(0),
         Breaker::Closed { failures } => Breaker::Closed { failures: failures + 1 },
-        Breaker::Probing { nth } if pass.probe => open((nth + 1).min(OPEN.len() - 1)),
+        Breaker::Probing { nth, .. } if pass.probe => open(next(nth)),
         // One of those that were under way when it opened.
         open_already => open_already,
     }
@@ -494,6 +505,24 @@ mod tests {
         gate.leave(pass, Ended::Alive, now);
         assert_eq!(gate.allowed(false), 16, "it begins anew");
         go(&mut gate, now);
+    }
+
+    #[test]
+    fn who_comes_while_a_probe_hangs_waits_as_if_it_had_failed() {
+        let (mut gate, mut now) = (Gate::new(64), Instant::now());
+        for wait in [60 * SECOND, 300 * SECOND, 300 * SECOND] {
+            while !matches!(gate.enter(false, now), Entry::Closed(_)) {
+                let pass = Pass { begun: now, probe: gate.is_open(), busy: false };
+                gate.leave(pass, FAILED, now);
+            }
+            let Breaker::Open { until, .. } = gate.breaker else { panic!("{gate:?}") };
+            now = until;
+            let pass = go(&mut gate, now);
+            assert_eq!(gate.enter(false, now + SECOND / 2), Entry::Closed(PROBING));
+            assert_eq!(gate.enter(false, now + SECOND), Entry::Closed(wait));
+            gate.leave(pass, FAILED, now + 15 * SECOND);
+            now += 15 * SECOND;
+        }
     }
 
     #[test]

@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use triggerline_guard::Reach;
 use triggerline_store::{Edited, SubscriptionEdit, SubscriptionFields};
-use triggerline_types::{DeliverySettings, Revision, Scope, Secret, Subscription, SubscriptionId};
+use triggerline_types::{Revision, Scope, Secret, Subscription, SubscriptionId};
 use utoipa::ToSchema;
 
 use super::body::MERGE_PATCH;
+use super::elsewhere;
 use super::identity::{self, CredentialsInBody};
 use super::selector::SelectorView;
 use super::subscriptions::{Described, SubscriptionView};
@@ -64,6 +65,7 @@ struct SelectorPatchBody {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "see above")]
 struct DeliveryPatchBody {
+    /// To another origin, only with all headers and OAuth2's secret given again, or taken out.
     #[schema(required = false, nullable = false)]
     url: Option<String>,
     /// Member by member; a value of `null` removes a header.
@@ -196,12 +198,8 @@ fn patched(
                       one signs for a while";
         return Err(Problem::field(format!("/delivery/{name}"), detail));
     }
+    elsewhere::check(&subscription.endpoint, patch)?;
     let settings = &subscription.endpoint.settings;
-    if is_taken_elsewhere(settings, patch) {
-        let detail =
-            "is missing: where `token_url` changes, the secret that is kept is not sent along";
-        return Err(Problem::field("/delivery/oauth2/client_secret", detail));
-    }
     let asked = patch.pointer("/delivery/headers").and_then(Value::as_object);
     let headers = settings.headers.iter();
     let headers: Map<_, _> =
@@ -232,14 +230,6 @@ fn patched(
         document["event_types"] = json!([]);
     }
     json::read::<json::Object<Described>>(document.to_string().as_bytes())?.0.judge(reach)
-}
-
-/// Whether credentials that are not shown would go to somewhere that whoever patches may have chosen to
-/// be shown them.
-fn is_taken_elsewhere(settings: &DeliverySettings, patch: &Value) -> bool {
-    let given = |name: &str| patch.pointer(&format!("/delivery/oauth2/{name}"));
-    let kept = settings.oauth2.as_ref().filter(|_| given("client_secret").is_none());
-    kept.zip(given("token_url")).is_some_and(|(kept, url)| *url != json!(kept.token_url))
 }
 
 /// A header's name as the patch spells it: upper and lower case are the same there (RFC 9110 §5.1).
@@ -493,9 +483,6 @@ mod tests {
         changed.endpoint.settings = before.settings.clone();
         let change = json!({"delivery": {"oauth2": {"client_secret": "t", "scope": null}}});
         let after = patched(&changed, &change, &Reach::default()).unwrap();
-        let elsewhere = json!({"delivery": {"oauth2": {"token_url": "https://c.example/t"}}});
-        let refused = patched(&changed, &elsewhere, &Reach::default()).unwrap_err();
-        assert_eq!(refused.faults[0].pointer, "/delivery/oauth2/client_secret");
         let (before, after) = (before.settings.oauth2.unwrap(), after.settings.oauth2.unwrap());
         let client_secret = "t".to_owned();
         assert_eq!(after, ClientCredentials { client_secret, scope: None, ..before });

@@ -8,6 +8,7 @@ mod body;
 mod customers;
 mod dead_letters;
 pub(crate) mod edits;
+mod elsewhere;
 mod events;
 mod explain;
 pub(crate) mod identity;

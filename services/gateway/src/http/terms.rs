@@ -222,7 +222,7 @@ fn headers(asked: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, 
 }
 
 /// A name in a JSON Pointer (RFC 6901 §3).
-fn pointed(name: &str) -> String {
+pub(super) fn pointed(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
