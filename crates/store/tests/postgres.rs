@@ -12,7 +12,7 @@ use tokio_postgres::{Client, NoTls};
 use triggerline_store::{
     ControlStore, NewCustomer, PostgresControl, SecretKeys, StoreError, conformance,
 };
-use triggerline_types::{Actor, Customer, CustomerId};
+use triggerline_types::{Actor, Customer, CustomerId, SubscriptionId};
 
 const BY: Actor = Actor::Operator;
 const SOON: Duration = Duration::from_secs(1);

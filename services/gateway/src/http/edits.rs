@@ -413,8 +413,8 @@ fn stale() -> Problem {
 #[cfg(test)]
 mod tests {
     use triggerline_types::{
-        Batching, ClientCredentials, CustomerId, Endpoint, EventTypePattern, Mode, Selector,
-        SubscriptionState, Throttle,
+        Batching, ClientCredentials, CustomerId, DeliverySettings, Endpoint, EventTypePattern,
+        Mode, Selector, SubscriptionState, Throttle,
     };
 
     use super::*;
