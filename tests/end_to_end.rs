@@ -76,9 +76,13 @@ async fn post(customers: &[Customer], numbers: std::ops::Range<usize>, oracle: &
             }
             Ok(answer) => {
                 assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+                eprintln!("event {n} is not acknowledged: {answer:?}");
                 oracle.unknown(payload.as_bytes(), owed);
             }
-            Err(_) => oracle.unknown(payload.as_bytes(), owed),
+            Err(error) => {
+                eprintln!("event {n} has no answer: {error:#}");
+                oracle.unknown(payload.as_bytes(), owed);
+            }
         }
     });
     futures::stream::iter(posts).buffer_unordered(IN_FLIGHT).collect::<()>().await;

@@ -37,6 +37,12 @@ async fn who_is_slow_is_dropped_and_keeps_nobody_else_waiting() -> anyhow::Resul
     let head =
         format!("POST /v1/events HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n", one.key);
     let body = format!("{head}content-type: application/json\r\ncontent-length: 100\r\n\r\n{{");
+    // Who has asked once and now waits, as clients' pools do, is not slow.
+    let ask = b"GET /nothing HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut kept = connect(&one.gateway).await?;
+    kept.write_all(ask).await?;
+    let mut first = [0; 4096];
+    assert!(kept.read(&mut first).await? > 0);
     let mut slow = Vec::new();
     for sent in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nhost", &head, &body] {
         for _ in 0..20 {
@@ -57,6 +63,9 @@ async fn who_is_slow_is_dropped_and_keeps_nobody_else_waiting() -> anyhow::Resul
     for closed in join_all(closed).await {
         closed?;
     }
+    kept.write_all(b"GET /nothing HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+    let answers = rest(&mut kept).await?;
+    assert!(answers.contains("HTTP/1.1 404 "), "{answers:?}");
     one.end().await
 }
 

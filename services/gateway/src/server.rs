@@ -150,7 +150,10 @@ impl Server {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
+            // hyper counts a later head's time from the answer before it. With less than
+            // `idle_timeout`, connections would be closed in the face of clients that keep them
+            // for longer (load balancers 60 s, most pools 90 s) and are about to ask again.
+            .header_read_timeout(limits.idle_timeout)
             .max_buf_size(BUFFER);
         builder
             .http2()
@@ -184,8 +187,7 @@ impl Server {
             }
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        // hyper's own time-out begins when it knows which HTTP it is: who sends nothing, or half
-        // of a preface, is dropped here.
+        // The first request's head: who sends nothing, or half of it, is dropped here.
         let mut silence = pin!(tokio::time::sleep(limits.header_timeout));
         // hyper's own time-out is for HTTP/1 only.
         let idle = async {
