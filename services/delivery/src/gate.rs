@@ -536,7 +536,8 @@ mod tests {
         assert_eq!(gate.put_off(Duration::ZERO, now).as_secs(), 201);
         now += 1_000 * SECOND;
         go(&mut gate, now);
-        gate.leave(go(&mut gate, now), Ended::Well { latency: MILLI }, now);
+        let pass = go(&mut gate, now);
+        gate.leave(pass, Ended::Well { latency: MILLI }, now);
         assert_eq!(gate.put_off(Duration::ZERO, now).as_secs(), 1);
         // It was fast, and answers nothing any more.
         for (seconds, wait) in [(1, 1), (2, 2), (10, 10), (60, 60), (600, 60)] {
