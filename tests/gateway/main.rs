@@ -12,6 +12,7 @@ mod keys;
 mod limits;
 mod metrics;
 mod schemas;
+mod subscriptions;
 
 use std::time::Duration;
 

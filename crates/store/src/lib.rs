@@ -33,8 +33,9 @@ pub use control::replays::{MAX_RUNNING_REPLAYS, NewReplay, ReplayStore};
 pub use control::seal::{InvalidSecretKeys, Locked, SecretKeys};
 pub use control::{
     Access, AccessChange, AccessChanges, Changes, ControlStore, CustomerChange, Edited, FORGOTTEN,
-    KeyCreation, KeyRotation, MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, NewCustomer,
-    NewSubscription, SchemaPut, SubscriptionEdit, SubscriptionFields,
+    KeyCreation, KeyRotation, MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, MAX_SUBSCRIPTIONS,
+    NewCustomer, NewSubscription, SchemaPut, SubscriptionCreation, SubscriptionEdit,
+    SubscriptionFields,
 };
 pub use error::StoreError;
 pub use event::{

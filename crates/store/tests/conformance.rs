@@ -65,6 +65,26 @@ async fn sqlite_seals_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sqlite_bears_a_crowd() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.db");
+    let store = Arc::new(SqliteControl::open(&path, SecretKeys::default()).await.unwrap());
+    let fill = async |id: SubscriptionId, more: usize| {
+        let file = libsql::Builder::new_local(&path).build().await.unwrap().connect().unwrap();
+        // Revisions are unique; below zero nobody follows them.
+        let insert = "WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < ?2) \
+             INSERT INTO subscriptions (id, customer_id, workflow_id, event_types, url, secret, \
+                 state, revision, created_at, updated_at) \
+             SELECT randomblob(16), customer_id, workflow_id, event_types, url, secret, \
+                 state, -n, created_at, updated_at FROM subscriptions, n WHERE id = ?1";
+        let more = i64::try_from(more).unwrap();
+        let values = libsql::params![id.as_uuid().as_bytes().to_vec(), more];
+        file.execute(insert, values).await.unwrap();
+    };
+    conformance::crowd(store, fill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sqlite_events() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("inbox.db");
@@ -124,6 +144,10 @@ fn new_subscription(customer_id: CustomerId, workflow_id: &str) -> NewSubscripti
     }
 }
 
+async fn subscribed(store: &SqliteControl, new: NewSubscription) -> Subscription {
+    store.create_subscription(new, BY).await.unwrap().made().unwrap()
+}
+
 /// The workflows of those that are active, in the order of their ids.
 #[derive(Clone, Default)]
 struct Active(BTreeMap<SubscriptionId, String>);
@@ -160,7 +184,7 @@ async fn following_sees_changes_and_keeps_customers_apart() {
     let mut made = Vec::new();
     for n in 0..5 {
         let new = new_subscription(customers[n % 2], &n.to_string());
-        made.push(store.create_subscription(new, BY).await.unwrap());
+        made.push(subscribed(&store, new).await);
     }
     let live = |customer: usize| -> Vec<String> {
         let view = following.of_customer(customers[customer]);
@@ -202,7 +226,7 @@ async fn following_is_woken_by_a_change() {
     let (following, _handle) =
         Following::<()>::start(store.clone(), Duration::from_hours(1)).await.unwrap();
     let customer = customer(&store, "woken").await;
-    let made = store.create_subscription(new_subscription(customer, "w"), BY).await.unwrap();
+    let made = subscribed(&store, new_subscription(customer, "w")).await;
     let known = async {
         while following.subscription(made.id).is_none() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -222,7 +246,7 @@ async fn following_passes_a_subscription_that_cant_be_read() {
     let mut made = Vec::new();
     for name in ["first", "unreadable", "last", "unreadable"] {
         let new = new_subscription(customer, name);
-        made.push(store.create_subscription(new, BY).await.unwrap());
+        made.push(subscribed(&store, new).await);
     }
     let file = libsql::Builder::new_local(&path).build().await.unwrap().connect().unwrap();
     file.execute(

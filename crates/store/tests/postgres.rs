@@ -106,6 +106,24 @@ async fn postgres_seals_secrets() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real parts: cargo xtask test"]
+async fn postgres_bears_a_crowd() {
+    let database = Database::create().await;
+    let fill = async |id: SubscriptionId, more: usize| {
+        // Revisions are unique; below zero nobody follows them.
+        let insert = "INSERT INTO subscriptions (id, customer_id, workflow_id, event_types, url, \
+                 secret, state, revision, created_at, updated_at) \
+             SELECT gen_random_uuid(), customer_id, workflow_id, event_types, url, \
+                 secret, state, -n, created_at, updated_at \
+             FROM subscriptions, generate_series(1, $2::bigint) n WHERE id = $1";
+        let more = i64::try_from(more).unwrap();
+        connect(&database.url).await.execute(insert, &[id.as_uuid(), &more]).await.unwrap();
+    };
+    conformance::crowd(database.open(), fill).await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
 async fn postgres_tells_of_what_others_change() {
     let database = Database::create().await;
     let (ours, theirs) = (database.open(), database.open());
@@ -155,7 +173,7 @@ async fn postgres_lets_the_version_before_go_on() {
     let access = store.access(&[0; 32]).await.unwrap().unwrap();
     assert_eq!(access.customer.plan, Customer::DEFAULT_PLAN);
     assert!(access.key.revoked_at.is_some() && access.key.hint.is_empty());
-    assert_eq!(store.subscriptions(id).await.unwrap().len(), 1);
+    assert_eq!(store.subscriptions(id, None, 9).await.unwrap().len(), 1);
     database.drop().await;
 }
 

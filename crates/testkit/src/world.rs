@@ -131,6 +131,12 @@ impl World {
         self.database.take().context("there is no database")?.drop_it().await
     }
 
+    /// Does to its database what no API does.
+    pub async fn sql(&self, statement: &str) -> anyhow::Result<()> {
+        let database = self.database.as_ref().context("there is no database")?;
+        execute(&database.url, statement).await
+    }
+
     /// Drops the database, if there is one.
     pub async fn tear_down(self) -> anyhow::Result<()> {
         match self.database {

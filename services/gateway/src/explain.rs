@@ -16,17 +16,18 @@ use triggerline_matching::{Explained, Matching, Predicate, Rules};
 use triggerline_store::InboxQuery;
 use triggerline_types::{
     Event, EventId, EventType, EventTypePattern, Scope, Selector, Subscription, SubscriptionId,
-    SubscriptionState, covers,
+    covers,
 };
 
 use crate::Shared;
 use crate::asking::Asking;
 use crate::inbox;
 use crate::problem::{Kind, Problem};
+use crate::subscriptions;
 
 /// Steps of queries, for one call.
 const STEPS: u64 = 20_000_000;
-/// Bytes of an answer, and of events that are read for one.
+/// Bytes of an answer, and of the events or subscriptions that are read for one.
 const ANSWER_BYTES: usize = 4 << 20;
 const READ_BYTES: usize = 8 << 20;
 /// Stored events that a draft is held against, where nothing else is said and at most.
@@ -132,21 +133,18 @@ pub(crate) async fn event(
     let customer = asking.may(Scope::EventsRead)?;
     let event = inbox::event(shared, customer, id).await?.event;
     let deliveries = shared.events.deliveries(customer, id).await?;
-    let mut subscriptions = match only {
-        Some(id) => {
-            let found = shared.control.subscription(customer, id).await?;
-            vec![found.ok_or_else(Problem::not_found)?]
-        }
-        None => shared.control.subscriptions(customer).await?,
+    let (subscriptions, others) = if let Some(id) = only {
+        let found = shared.control.subscription(customer, id).await?;
+        (vec![found.ok_or_else(Problem::not_found)?], false)
+    } else {
+        let page = subscriptions::page(shared, customer, after, limit, READ_BYTES).await?;
+        (page.items, page.more)
     };
-    subscriptions.retain(|one| one.state != SubscriptionState::Deleted);
-    subscriptions.retain(|one| after.is_none_or(|after| one.id > after));
-    subscriptions.sort_unstable_by_key(|one| one.id);
     aside(move |budget| {
         let case = Case::of(&event.event_type, &event.payload);
         let (mut all, mut bytes) = (Vec::new(), 0);
         let mut left = subscriptions.into_iter();
-        while all.len() < limit && bytes < ANSWER_BYTES {
+        while bytes < ANSWER_BYTES {
             let Some(subscription) = left.next() else { break };
             let judge = Judge::of(&subscription.selector);
             let why = case.why(&subscription.event_types, &judge, budget);
@@ -154,7 +152,7 @@ pub(crate) async fn event(
             bytes += size(&why);
             all.push(Explanation { subscription, owed, why });
         }
-        Explanations { all, more: left.next().is_some() }
+        Explanations { all, more: others || left.next().is_some() }
     })
     .await
 }

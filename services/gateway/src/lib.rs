@@ -6,7 +6,7 @@
 //! ([`cloud_events`]) or from a [`batch`] of either, and takes the one path through [`accept`]:
 //! admitted, reserved under its idempotency key ([`idempotency`]), published ([`publish`]), and
 //! only then answered 202. Reads go to the stores; what both doors have, by way of the
-//! [`inbox`], [`pull`], [`explain`], [`dead_letters`] and [`replays`]. Every error is a [`problem`].
+//! [`inbox`], [`subscriptions`], [`pull`], [`explain`], [`dead_letters`] and [`replays`]. Every error is a [`problem`].
 
 mod accept;
 mod access;
@@ -35,6 +35,7 @@ mod replays;
 mod room;
 mod schemas;
 mod server;
+mod subscriptions;
 mod unread;
 
 use std::net::SocketAddr;

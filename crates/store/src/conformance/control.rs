@@ -1,6 +1,6 @@
 //! The promises of [`ControlStore`]: customers, subscriptions, the sequence of changes and the
 //! audit trail. Keys and their limit are judged in [`super::keys`], what caches of access follow
-//! in [`super::access`].
+//! in [`super::access`], a customer of many subscriptions in [`super::crowd`].
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use triggerline_types::{
     Actor, ApiKeyId, Batching, ClientCertificate, ClientCredentials, CredentialsIn, Customer,
     CustomerId, DeliverySettings, Endpoint, EventType, EventTypePattern, Mode, Revision,
-    SchemaMode, Secret, Selector, SubscriptionId, SubscriptionState, Throttle,
+    SchemaMode, Secret, Selector, Subscription, SubscriptionId, SubscriptionState, Throttle,
 };
 
 use super::keys::new_key;
@@ -149,30 +149,36 @@ pub(super) fn new_subscription(customer_id: CustomerId) -> NewSubscription {
     }
 }
 
+/// One that there is room for.
+pub(super) async fn subscribed(store: &dyn ControlStore, customer: CustomerId) -> Subscription {
+    let made = store.create_subscription(new_subscription(customer), BY).await.unwrap();
+    made.made().unwrap()
+}
+
 async fn a_subscription_is_kept_as_it_was_given(store: &dyn ControlStore) {
     let customer = customer(store, "subscriptions").await;
     let new = new_subscription(customer.id);
-    let made = store.create_subscription(new.clone(), BY).await.unwrap();
+    let made = store.create_subscription(new.clone(), BY).await.unwrap().made().unwrap();
     assert_eq!(made.state, SubscriptionState::Active);
     assert_eq!(
         (&made.workflow_id, &made.event_types, &made.selector, &made.endpoint),
         (&new.workflow_id, &new.event_types, &new.selector, &new.endpoint)
     );
     let bare = NewSubscription { event_types: Vec::new(), selector: Selector::default(), ..new };
-    let bare = store.create_subscription(bare, BY).await.unwrap();
+    let bare = store.create_subscription(bare, BY).await.unwrap().made().unwrap();
     assert!(bare.revision > made.revision);
     for one in [&made, &bare] {
         let found = store.subscription(customer.id, one.id).await.unwrap();
         assert_eq!(found.as_ref(), Some(one));
     }
-    assert_eq!(store.subscriptions(customer.id).await.unwrap(), [made, bare]);
+    assert_eq!(store.subscriptions(customer.id, None, 9).await.unwrap(), [made, bare]);
     let nobodys = store.create_subscription(new_subscription(CustomerId::new()), BY).await;
     assert!(nobodys.is_err(), "there is no such customer");
 }
 
 async fn a_change_of_state_takes_a_new_revision(store: &dyn ControlStore) {
     let customer = customer(store, "states").await;
-    let made = store.create_subscription(new_subscription(customer.id), BY).await.unwrap();
+    let made = subscribed(store, customer.id).await;
     let set =
         async |state| store.set_subscription_state(customer.id, made.id, state, BY).await.unwrap();
     let paused = set(SubscriptionState::Paused).await.unwrap();
@@ -185,7 +191,7 @@ async fn a_change_of_state_takes_a_new_revision(store: &dyn ControlStore) {
     let deleted = set(SubscriptionState::Deleted).await.unwrap();
     assert_eq!(set(SubscriptionState::Active).await, None, "a deleted one stays deleted");
     assert_eq!(store.subscription(customer.id, made.id).await.unwrap(), None);
-    assert_eq!(store.subscriptions(customer.id).await.unwrap(), []);
+    assert_eq!(store.subscriptions(customer.id, None, 9).await.unwrap(), []);
     let changes = store.changes_since(ended.revision, 10).await.unwrap();
     assert_eq!((changes.revision, changes.more), (deleted.revision, false));
     assert_eq!(changes.subscriptions, [deleted], "whoever follows learns that it was deleted");
@@ -195,7 +201,7 @@ async fn a_change_of_state_takes_a_new_revision(store: &dyn ControlStore) {
 
 async fn an_edit_is_all_or_nothing_and_of_what_was_read(store: &dyn ControlStore) {
     let customer = customer(store, "edits").await;
-    let made = store.create_subscription(new_subscription(customer.id), BY).await.unwrap();
+    let made = subscribed(store, customer.id).await;
     let edit = async |edit, expected| {
         store.edit_subscription(customer.id, made.id, edit, expected, BY).await.unwrap()
     };
@@ -252,7 +258,7 @@ async fn a_streak_of_failures_ends_with_a_success_a_change_or_a_long_silence(
     store: &dyn ControlStore,
 ) {
     let customer = customer(store, "failing").await;
-    let id = store.create_subscription(new_subscription(customer.id), BY).await.unwrap().id;
+    let id = subscribed(store, customer.id).await.id;
     let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
     let at = |hours: i64| start + time::Duration::hours(hours);
     let failed = async |hours| store.endpoint_failed(id, at(hours)).await.unwrap();
@@ -282,9 +288,9 @@ async fn a_streak_of_failures_ends_with_a_success_a_change_or_a_long_silence(
 
 async fn another_customers_subscription_is_not_there(store: &dyn ControlStore) {
     let (ours, theirs) = (customer(store, "ours").await, customer(store, "theirs").await);
-    let made = store.create_subscription(new_subscription(ours.id), BY).await.unwrap();
+    let made = subscribed(store, ours.id).await;
     assert_eq!(store.subscription(theirs.id, made.id).await.unwrap(), None);
-    assert_eq!(store.subscriptions(theirs.id).await.unwrap(), []);
+    assert_eq!(store.subscriptions(theirs.id, None, 9).await.unwrap(), []);
     let set = store.set_subscription_state(theirs.id, made.id, SubscriptionState::Deleted, BY);
     assert_eq!(set.await.unwrap(), None);
     assert_eq!(store.subscription(ours.id, made.id).await.unwrap(), Some(made));
@@ -323,7 +329,8 @@ async fn every_change_leaves_one_entry(store: &dyn ControlStore) {
     }
     expected.push(("schema.deleted", event_type.to_string(), by));
 
-    let id = store.create_subscription(new_subscription(customer), by).await.unwrap().id;
+    let made = store.create_subscription(new_subscription(customer), by).await.unwrap();
+    let id = made.made().unwrap().id;
     expected.push(("subscription.created", id.to_string(), by));
     let reason = "410".to_owned();
     for (state, action) in [
@@ -354,7 +361,7 @@ async fn pages_of_the_audit_trail_neither_skip_nor_repeat(store: &dyn ControlSto
     let customer = customer(store, "pages").await;
     let mut made = Vec::new();
     let mut create = async || {
-        made.push(store.create_subscription(new_subscription(customer.id), BY).await.unwrap().id);
+        made.push(subscribed(store, customer.id).await.id);
     };
     for _ in 0..20 {
         create().await;
@@ -381,7 +388,7 @@ async fn changes_tick(store: &dyn ControlStore) {
     };
     let customer = customer(store, "ticks").await;
     told("a customer was created").await;
-    store.create_subscription(new_subscription(customer.id), BY).await.unwrap();
+    subscribed(store, customer.id).await;
     told("a subscription was created").await;
     let key = new_key(customer.id);
     store.create_api_key(&key, BY).await.unwrap();
@@ -410,8 +417,7 @@ async fn revisions_become_visible_in_their_order(store: &Arc<dyn ControlStore>) 
             let customer = customer(&*store, "revisions").await.id;
             let (mut subscriptions, mut access) = (Vec::new(), Vec::new());
             for n in 0..CHANGES {
-                let new = new_subscription(customer);
-                subscriptions.push(store.create_subscription(new, BY).await.unwrap().id);
+                subscriptions.push(subscribed(&*store, customer).await.id);
                 let key = new_key(customer);
                 assert_eq!(store.create_api_key(&key, BY).await.unwrap(), KeyCreation::Made);
                 access.push(AccessChange::Key(key.hash));

@@ -7,6 +7,7 @@
 
 mod access;
 mod control;
+mod crowd;
 mod events;
 mod keys;
 mod queue;
@@ -14,5 +15,6 @@ mod replays;
 mod sealing;
 
 pub use control::control_store;
+pub use crowd::crowd;
 pub use events::event_store;
 pub use sealing::sealing;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use triggerline_types::{Revision, Secret, SubscriptionId, SubscriptionState};
 
-use super::control::{BY, customer, new_subscription};
+use super::control::{BY, customer, subscribed};
 use crate::{ControlStore, SecretKeys, StoreError, SubscriptionEdit};
 
 /// `open` opens the one store with these keys; `dump` is all that stands in its table of
@@ -24,13 +24,13 @@ pub async fn sealing(
     let open_store = open(SecretKeys::default()).await;
     open_store.migrate().await.unwrap();
     let owner = customer(&*open_store, "sealing").await.id;
-    let plain = open_store.create_subscription(new_subscription(owner), BY).await.unwrap();
+    let plain = subscribed(&*open_store, owner).await;
     assert!(dump().await.contains("x-größe"), "nothing seals it");
 
     // With a key: what was there is read, what is written is sealed, whatever writes it.
     let store = open(keys(&[&one])).await;
     assert_eq!(store.subscription(owner, plain.id).await.unwrap().as_ref(), Some(&plain));
-    let sealed = store.create_subscription(new_subscription(owner), BY).await.unwrap();
+    let sealed = subscribed(&*store, owner).await;
     let rotate = || SubscriptionEdit::Rotate {
         secret: Secret::generate_pair(),
         overlap: Duration::from_hours(24),
@@ -39,7 +39,7 @@ pub async fn sealing(
     let sealed = store.subscription(owner, sealed.id).await.unwrap().unwrap();
     assert_eq!(sealed.endpoint.old_secrets.len(), 1);
     assert_eq!(sealed.endpoint.settings, plain.endpoint.settings);
-    assert_eq!(store.subscriptions(owner).await.unwrap(), [plain.clone(), sealed.clone()]);
+    assert_eq!(store.subscriptions(owner, None, 9).await.unwrap(), [plain.clone(), sealed.clone()]);
     assert_eq!(store.reseal().await.unwrap(), 1, "that of before");
     assert_eq!(store.reseal().await.unwrap(), 0);
     let everything = dump().await;
@@ -48,14 +48,18 @@ pub async fn sealing(
     }
     assert!(everything.contains("$.order['für']"), "what isn't secret can be read");
     let all = [plain.clone(), sealed.clone()];
-    assert_eq!(store.subscriptions(owner).await.unwrap(), all, "nothing but its form has changed");
+    assert_eq!(
+        store.subscriptions(owner, None, 9).await.unwrap(),
+        all,
+        "nothing but its form has changed"
+    );
 
     // Without the key nobody goes on as if there were no subscriptions.
     for wrong in [SecretKeys::default(), keys(&[&two]), keys(&[&key("k1", "Q")])] {
         let store = open(wrong).await;
         let errors = [
             store.changes_since(Revision::default(), 10).await.err(),
-            store.subscriptions(owner).await.err(),
+            store.subscriptions(owner, None, 9).await.err(),
             store.subscription(owner, plain.id).await.err(),
             store.edit_subscription(owner, plain.id, rotate(), None, BY).await.err(),
         ];
@@ -71,7 +75,7 @@ pub async fn sealing(
 
     // A key is replaced by another.
     let store = open(keys(&[&two, &one])).await;
-    assert_eq!(store.subscriptions(owner).await.unwrap(), all);
+    assert_eq!(store.subscriptions(owner, None, 9).await.unwrap(), all);
     store
         .set_subscription_state(owner, plain.id, SubscriptionState::Paused, BY)
         .await

@@ -12,6 +12,11 @@ use triggerline_types::{
 /// be listed whole, and an end to a script that makes one at each start.
 pub const MAX_LIVE_KEYS: usize = 100;
 
+/// Subscriptions that a customer may have, deleted ones aside: ten times as many as matching is measured with,
+/// and an end to a script that makes one at each start. Every matcher and every delivery process keeps them all in
+/// memory.
+pub const MAX_SUBSCRIPTIONS: usize = 100_000;
+
 /// Schemas that a customer may have: one for each type of event of a large one.
 pub const MAX_SCHEMAS: usize = 200;
 /// What they may come to, in bytes. Every gateway that meets the customer reads them all.
@@ -187,6 +192,23 @@ impl NewReplay {
             progress: Progress::default(),
             created_at: now,
             updated_at: now,
+        }
+    }
+}
+
+/// What became of a subscription that was to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubscriptionCreation {
+    Made(Box<Subscription>),
+    /// The customer has [`MAX_SUBSCRIPTIONS`].
+    TooMany,
+}
+
+impl SubscriptionCreation {
+    pub fn made(self) -> Option<Subscription> {
+        match self {
+            Self::Made(subscription) => Some(*subscription),
+            Self::TooMany => None,
         }
     }
 }

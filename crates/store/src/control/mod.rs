@@ -29,7 +29,8 @@ use replays::ReplayStore;
 
 pub use asked::{
     Access, AccessChange, AccessChanges, Changes, CustomerChange, KeyCreation, KeyRotation,
-    MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, NewCustomer, NewSubscription, SchemaPut,
+    MAX_LIVE_KEYS, MAX_SCHEMAS, MAX_SCHEMAS_BYTES, MAX_SUBSCRIPTIONS, NewCustomer, NewSubscription,
+    SchemaPut, SubscriptionCreation,
 };
 pub(crate) use asked::{has_room, rotated_expiry};
 pub use edit::{Edited, SubscriptionEdit, SubscriptionFields};
@@ -172,11 +173,13 @@ pub trait ControlStore: ReplayStore + QueueStore {
         by: Actor,
     ) -> Result<bool, StoreError>;
 
+    /// Makes a subscription, unless its customer has [`MAX_SUBSCRIPTIONS`] that were not deleted:
+    /// however many are created at once, there are never more.
     async fn create_subscription(
         &self,
         new: NewSubscription,
         by: Actor,
-    ) -> Result<Subscription, StoreError>;
+    ) -> Result<SubscriptionCreation, StoreError>;
 
     /// The customer's subscription, unless it was deleted. Another customer's is `None`.
     async fn subscription(
@@ -185,8 +188,14 @@ pub trait ControlStore: ReplayStore + QueueStore {
         id: SubscriptionId,
     ) -> Result<Option<Subscription>, StoreError>;
 
-    /// The customer's subscriptions that were not deleted, oldest first.
-    async fn subscriptions(&self, customer: CustomerId) -> Result<Vec<Subscription>, StoreError>;
+    /// Up to `limit` of the customer's subscriptions that were not deleted, in the order of their
+    /// ids, which is the order in which they were made; only those past `after`.
+    async fn subscriptions(
+        &self,
+        customer: CustomerId,
+        after: Option<SubscriptionId>,
+        limit: usize,
+    ) -> Result<Vec<Subscription>, StoreError>;
 
     /// Puts a subscription into another state, under a new revision, and returns it as it
     /// is then; `None` where the customer has no such subscription. A deleted one stays

@@ -36,7 +36,7 @@ use triggerline_types::{
 use crate::control::seal::SecretKeys;
 use crate::control::{
     Access, AccessChanges, Changes, ControlStore, CustomerChange, Edited, KeyCreation, KeyRotation,
-    NewCustomer, NewSubscription, SchemaPut, SubscriptionEdit,
+    NewCustomer, NewSubscription, SchemaPut, SubscriptionCreation, SubscriptionEdit,
 };
 use crate::error::StoreError;
 use listen::Listener;
@@ -232,7 +232,7 @@ impl ControlStore for PostgresControl {
         &self,
         new: NewSubscription,
         by: Actor,
-    ) -> Result<Subscription, StoreError> {
+    ) -> Result<SubscriptionCreation, StoreError> {
         subscriptions::create(self, new, by).await
     }
 
@@ -244,8 +244,13 @@ impl ControlStore for PostgresControl {
         subscriptions::one(self, customer, id).await
     }
 
-    async fn subscriptions(&self, customer: CustomerId) -> Result<Vec<Subscription>, StoreError> {
-        subscriptions::all(self, customer).await
+    async fn subscriptions(
+        &self,
+        customer: CustomerId,
+        after: Option<SubscriptionId>,
+        limit: usize,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        subscriptions::page(self, customer, after, limit).await
     }
 
     async fn edit_subscription(

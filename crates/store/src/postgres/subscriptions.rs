@@ -1,14 +1,18 @@
 //! Subscriptions, and the feed of their changes.
 
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Transaction};
 use triggerline_types::{Actor, CustomerId, Revision, Selector, Subscription, SubscriptionId};
+use uuid::Uuid;
 
 use super::exchange::Fault;
-use super::{PostgresControl, audit, failing, next_revision, now};
+use super::{PostgresControl, audit, customers, failing, next_revision, now};
 use crate::control::endpoint::Columns;
 use crate::control::seal::SecretKeys;
-use crate::control::{Changes, Edited, NewSubscription, SubscriptionEdit, fields, trail};
+use crate::control::{
+    Changes, Edited, MAX_SUBSCRIPTIONS, NewSubscription, SubscriptionCreation, SubscriptionEdit,
+    fields, trail,
+};
 use crate::error::StoreError;
 
 const SUBSCRIPTION: &str = "SELECT id, customer_id, workflow_id, event_types, jsonpath, url, \
@@ -20,9 +24,15 @@ pub(super) async fn create(
     store: &PostgresControl,
     new: NewSubscription,
     by: Actor,
-) -> Result<Subscription, StoreError> {
+) -> Result<SubscriptionCreation, StoreError> {
     store
         .change("create a subscription", async |transaction| {
+            // Creations for one customer take turns here, so each counts all before it; counted
+            // before the revision is taken, which holds all customers up.
+            customers::lock(transaction, new.customer_id).await?;
+            if has_as_many_as_it_may(transaction, new.customer_id).await? {
+                return Ok(SubscriptionCreation::TooMany);
+            }
             let revision = next_revision(transaction).await?;
             let made = new.into_subscription(revision, now());
             let columns = Columns::of(made.id, &made.endpoint, &store.keys);
@@ -55,9 +65,20 @@ pub(super) async fn create(
             let (action, at) = (trail::SUBSCRIPTION_CREATED, made.created_at);
             let entry = trail::entry(made.customer_id, by, action, made.id, at);
             audit::record(transaction, entry).await?;
-            Ok(made)
+            Ok(SubscriptionCreation::Made(Box::new(made)))
         })
         .await
+}
+
+async fn has_as_many_as_it_may(
+    transaction: &Transaction<'_>,
+    customer: CustomerId,
+) -> Result<bool, tokio_postgres::Error> {
+    let query = "SELECT count(*) FROM (SELECT 1 FROM subscriptions \
+         WHERE customer_id = $1 AND state <> 'deleted' LIMIT $2) AS counted";
+    let most = super::rows(MAX_SUBSCRIPTIONS);
+    let row = transaction.query_one(query, &[customer.as_uuid(), &most]).await?;
+    Ok(row.get::<_, i64>(0) >= most)
 }
 
 pub(super) async fn one(
@@ -75,15 +96,22 @@ pub(super) async fn one(
         .await
 }
 
-pub(super) async fn all(
+pub(super) async fn page(
     store: &PostgresControl,
     customer: CustomerId,
+    after: Option<SubscriptionId>,
+    limit: usize,
 ) -> Result<Vec<Subscription>, StoreError> {
     store
         .ask("list subscriptions", async |client| {
-            let query =
-                format!("{SUBSCRIPTION} WHERE customer_id = $1 AND state <> 'deleted' ORDER BY id");
-            let rows = client.query(&query, &[customer.as_uuid()]).await?;
+            // The smallest id there could be, for a first page.
+            let after = after.map_or(Uuid::nil(), |id| *id.as_uuid());
+            let query = format!(
+                "{SUBSCRIPTION} WHERE customer_id = $1 AND state <> 'deleted' AND id > $2 \
+                 ORDER BY id LIMIT $3"
+            );
+            let limit = super::rows(limit);
+            let rows = client.query(&query, &[customer.as_uuid(), &after, &limit]).await?;
             rows.iter().map(|row| subscription(row, &store.keys)).collect()
         })
         .await

@@ -139,7 +139,8 @@ impl Lite {
             let mut rows = connection.query("PRAGMA user_version", ()).await?;
             let row = rows.next().await?.ok_or_else(|| Fault::row("user_version", "nothing"))?;
             let done = usize::try_from(row.get::<i64>(0)?).unwrap_or_default();
-            drop(rows);
+            // Until it has been stepped to its end, it keeps a migration from dropping anything.
+            while rows.next().await?.is_some() {}
             for (index, migration) in migrations.iter().enumerate().skip(done) {
                 connection.execute_batch(migration).await?;
                 connection.execute_batch(&format!("PRAGMA user_version = {}", index + 1)).await?;

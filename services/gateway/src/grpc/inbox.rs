@@ -4,8 +4,8 @@ use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
 use triggerline_store::{Direction, InboxQuery, StoredDelivery, StoredEvent};
 use triggerline_types::{
-    Attempt, DeliveryState, Event, EventId, EventStatus, EventType, Outcome, Response as Answered,
-    Scope, SubscriptionId,
+    Attempt, CustomerId, DeliveryState, Event, EventId, EventStatus, EventType, Outcome,
+    Response as Answered, Scope, SubscriptionId,
 };
 use triggerline_wire::proto::inbox_server::Inbox;
 use triggerline_wire::proto::{self, attempt};
@@ -13,10 +13,12 @@ use triggerline_wire::proto::{
     ExplainEventRequest, ExplainEventResponse, GetEventRequest, ListDeliveriesRequest,
     ListDeliveriesResponse, ListEventsRequest, ListEventsResponse,
 };
+use uuid::Uuid;
 
 use super::call::{Call, Door};
 use super::instant::{from_timestamp, to_timestamp};
 use super::subscriptions;
+use crate::cursor::Cursors;
 use crate::explain::{self, Explanation, Explanations, Why};
 use crate::inbox::{self, DEFAULT_LIMIT, Listed, MAX_LIMIT};
 use crate::problem::Problem;
@@ -70,11 +72,9 @@ impl Inbox for Door {
             let cursors = &self.shared.cursors;
             let ExplainEventRequest { event_id, subscription_id, page_token, .. } = &message;
             let only = (!subscription_id.is_empty()).then(|| subscriptions::read(subscription_id));
-            let after = (!page_token.is_empty()).then(|| {
-                let id = cursors.read_id(page_token, customer, LIST);
-                id.map(SubscriptionId::from_uuid).ok_or_else(foreign_token)
-            });
-            let (only, after) = (only.transpose()?, after.transpose()?);
+            let only = only.transpose()?;
+            let after = after(cursors, page_token, customer, LIST)?;
+            let after = after.map(SubscriptionId::from_uuid);
             let limit = page_size(message.page_size)?;
             let (shared, asking, id) = (&self.shared, &call.asking, id(event_id)?);
             let found = explain::event(shared, asking, id, only, (after, limit)).await?;
@@ -108,6 +108,17 @@ fn id(text: &str) -> Result<EventId, Problem> {
 
 pub(super) fn foreign_token() -> Problem {
     Problem::field("/page_token", "is not one that this query was given; start without one")
+}
+
+/// The id after which a list goes on that is ordered by ids.
+pub(super) fn after(
+    cursors: &Cursors,
+    token: &str,
+    customer: CustomerId,
+    list: &str,
+) -> Result<Option<Uuid>, Problem> {
+    let read = || cursors.read_id(token, customer, list).ok_or_else(foreign_token);
+    (!token.is_empty()).then(read).transpose()
 }
 
 fn query(asked: ListEventsRequest) -> Result<InboxQuery, Problem> {

@@ -9,7 +9,7 @@ use triggerline_wire::proto::{
 };
 
 use super::call::{Call, Door};
-use super::inbox::{foreign_token, instant, page_size};
+use super::inbox::{after, instant, page_size};
 use super::instant::to_timestamp;
 use super::subscriptions;
 use crate::http::subscriptions::event_types;
@@ -34,12 +34,9 @@ impl Replays for Door {
         let (call, message) = Call::of(request)?;
         let work = async {
             let customer = call.asking.may(Scope::EventsRead)?;
-            let (limit, token) = (page_size(message.page_size)?, message.page_token);
-            let cursors = &self.shared.cursors;
-            let read = || cursors.read_id(&token, customer, LIST).ok_or_else(foreign_token);
-            let after = (!token.is_empty()).then(read);
-            let mut found =
-                replays::list(&self.shared, &call.asking, after.transpose()?, limit).await?;
+            let (limit, cursors) = (page_size(message.page_size)?, &self.shared.cursors);
+            let after = after(cursors, &message.page_token, customer, LIST)?;
+            let mut found = replays::list(&self.shared, &call.asking, after, limit).await?;
             let more = found.len() > limit;
             found.truncate(limit);
             let end = found.last().filter(|_| more).map(|last| *last.id.as_uuid());

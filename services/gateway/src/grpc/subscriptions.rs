@@ -14,16 +14,17 @@ use triggerline_wire::proto::{
 };
 
 use super::call::{Call, Door};
+use super::inbox::{PAGE_BYTES, after, page_size};
 use super::instant::to_timestamp;
 use crate::explain::{self, Against, Draft, Tried};
 use crate::http::edits::{self, Condition, SecretRotationBody};
 use crate::http::identity::{self, CredentialsInBody};
 use crate::http::selector::SelectorBody;
-use crate::http::subscriptions::event_types;
-use crate::http::terms::SignatureBody;
-use crate::http::{subscriptions, terms};
+use crate::http::subscriptions::{event_types, make};
+use crate::http::terms::{self, SignatureBody};
 use crate::json::{self, Object};
 use crate::problem::Problem;
+use crate::subscriptions::{self, LIST, Listed};
 
 /// What an update may name.
 const PATHS: [&str; 13] = [
@@ -65,7 +66,7 @@ impl Subscriptions for Door {
         let work = async {
             call.asking.may(Scope::SubscriptionsWrite)?;
             let Object(described) = json::read(document(message).to_string().as_bytes())?;
-            subscriptions::make(&self.shared, &call.asking, described).await
+            make(&self.shared, &call.asking, described).await
         };
         Ok(Response::new(shown_with_secret(&call.within(work).await?)))
     }
@@ -74,13 +75,18 @@ impl Subscriptions for Door {
         &self,
         request: Request<ListSubscriptionsRequest>,
     ) -> Result<Response<ListSubscriptionsResponse>, Status> {
-        let (call, _) = Call::of(request)?;
+        let (call, message) = Call::of(request)?;
         let work = async {
             let customer = call.asking.may(Scope::SubscriptionsRead)?;
-            Ok(self.shared.control.subscriptions(customer).await?)
+            let after = after(&self.shared.cursors, &message.page_token, customer, LIST)?;
+            let after = after.map(SubscriptionId::from_uuid);
+            let limit = page_size(message.page_size)?;
+            subscriptions::list(&self.shared, &call.asking, after, limit, PAGE_BYTES).await
         };
-        let subscriptions = call.within(work).await?.iter().map(shown).collect();
-        Ok(Response::new(ListSubscriptionsResponse { subscriptions }))
+        let Listed { subscriptions, next } = call.within(work).await?;
+        let subscriptions = subscriptions.iter().map(shown).collect();
+        let next_page_token = next.unwrap_or_default();
+        Ok(Response::new(ListSubscriptionsResponse { subscriptions, next_page_token }))
     }
 
     async fn get_subscription(

@@ -21,15 +21,18 @@ use utoipa::ToSchema;
 
 use super::edits::answer;
 use super::identity::{self, CertificateBody, CertificateView, OAuth2Body, OAuth2View};
+use super::inbox::PAGE_BYTES;
+use super::paging::{Page, Paging};
 use super::selector::{SelectorBody, SelectorView};
 use super::terms::{
     self, BatchBody, ModeBody, OrderingBody, RetryBody, SignatureBody, Terms, ThrottleBody,
 };
-use super::{Id, List, read_json};
+use super::{Id, Query, read_json};
 use crate::Shared;
 use crate::asking::Asking;
 use crate::json::Object;
 use crate::problem::Problem;
+use crate::subscriptions::{self, LIST, Listed, set_state};
 
 /// Event types that one subscription may name.
 const MAX_EVENT_TYPES: usize = 100;
@@ -105,6 +108,7 @@ struct DeliveryBody {
     request_body = Described,
     responses(
         (status = 201, description = "Made.", body = SubscriptionView),
+        (status = 409, description = "The customer has 100,000 subscriptions already."),
         (status = 422, description = "The selector can't be compiled."),
     )
 )]
@@ -129,25 +133,31 @@ pub(crate) async fn make(
 ) -> Result<Subscription, Problem> {
     let customer = asking.may(Scope::SubscriptionsWrite)?;
     let new = judge(described, customer, &shared.reach)?;
-    Ok(shared.control.create_subscription(new, asking.caller().actor()).await?)
+    subscriptions::create(shared, asking, new).await
 }
 
 /// List subscriptions
 ///
-/// All of the customer's, oldest first.
+/// Oldest first, a page at a time. A page ends at about 8 MiB as well.
 #[utoipa::path(
     get, path = "/v1/subscriptions", tag = "Subscriptions", operation_id = "listSubscriptions",
+    params(Paging),
     responses(
-        (status = 200, description = "All of them.", body = List<SubscriptionView>),
+        (status = 200, description = "A page of subscriptions.", body = Page<SubscriptionView>),
     )
 )]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     asking: Asking,
-) -> Result<Json<List<SubscriptionView>>, Problem> {
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<SubscriptionView>>, Problem> {
     let customer = asking.may(Scope::SubscriptionsRead)?;
-    let subscriptions = shared.control.subscriptions(customer).await?;
-    Ok(Json(List { data: subscriptions.iter().map(SubscriptionView::of).collect() }))
+    let (after, limit) = paging.read(&shared.cursors, customer, LIST)?;
+    let after = after.map(SubscriptionId::from_uuid);
+    let Listed { subscriptions, next } =
+        subscriptions::list(&shared, &asking, after, limit, PAGE_BYTES).await?;
+    let data = subscriptions.iter().map(SubscriptionView::of).collect();
+    Ok(Json(Page { data, next_cursor: next }))
 }
 
 /// Show a subscription
@@ -220,18 +230,6 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     set_state(&shared, &asking, id, SubscriptionState::Deleted).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-pub(crate) async fn set_state(
-    shared: &Shared,
-    asking: &Asking,
-    id: SubscriptionId,
-    state: SubscriptionState,
-) -> Result<Subscription, Problem> {
-    let customer = asking.may(Scope::SubscriptionsWrite)?;
-    let actor = asking.caller().actor();
-    let changed = shared.control.set_subscription_state(customer, id, state, actor).await?;
-    changed.ok_or_else(Problem::not_found)
 }
 
 impl Described {

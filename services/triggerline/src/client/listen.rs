@@ -83,10 +83,9 @@ pub(crate) async fn listen(asked: &Listen) -> anyhow::Result<()> {
         None => Secret::generate(),
     };
     let workflow = workflow(asked);
-    let all = api.get("/v1/subscriptions", &[]).await?;
-    for left in all["data"].as_array().into_iter().flatten() {
-        if text(left, "workflow_id") == workflow {
-            api.delete(&format!("/v1/subscriptions/{}", text(left, "id"))).await?;
+    for left in api.list("/v1/subscriptions", &[], usize::MAX).await? {
+        if text(&left, "workflow_id") == workflow {
+            api.delete(&format!("/v1/subscriptions/{}", text(&left, "id"))).await?;
         }
     }
     let new = json!({

@@ -28,7 +28,7 @@ use super::{Fault, Lite};
 use crate::control::seal::SecretKeys;
 use crate::control::{
     Access, AccessChanges, Changes, ControlStore, CustomerChange, Edited, KeyCreation, KeyRotation,
-    NewCustomer, NewSubscription, SchemaPut, SubscriptionEdit,
+    NewCustomer, NewSubscription, SchemaPut, SubscriptionCreation, SubscriptionEdit,
 };
 use crate::error::StoreError;
 
@@ -40,6 +40,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../control_5.sql"),
     include_str!("../control_6.sql"),
     include_str!("../control_7.sql"),
+    include_str!("../control_8.sql"),
 ];
 
 pub struct SqliteControl {
@@ -231,7 +232,7 @@ impl ControlStore for SqliteControl {
         &self,
         new: NewSubscription,
         by: Actor,
-    ) -> Result<Subscription, StoreError> {
+    ) -> Result<SubscriptionCreation, StoreError> {
         subscriptions::create(self, new, by).await
     }
 
@@ -243,8 +244,13 @@ impl ControlStore for SqliteControl {
         subscriptions::one(self, customer, id).await
     }
 
-    async fn subscriptions(&self, customer: CustomerId) -> Result<Vec<Subscription>, StoreError> {
-        subscriptions::all(self, customer).await
+    async fn subscriptions(
+        &self,
+        customer: CustomerId,
+        after: Option<SubscriptionId>,
+        limit: usize,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        subscriptions::page(self, customer, after, limit).await
     }
 
     async fn edit_subscription(

@@ -4,12 +4,16 @@ use libsql::{Connection, Row, params};
 use triggerline_types::{
     Actor, CustomerId, Revision, Selector, Subscription, SubscriptionId, millis,
 };
+use uuid::Uuid;
 
 use super::super::{Fault, column};
 use super::{SqliteControl, audit, blob, collect, failing, next_revision, now, rows};
 use crate::control::endpoint::Columns;
 use crate::control::seal::SecretKeys;
-use crate::control::{Changes, Edited, NewSubscription, SubscriptionEdit, fields, trail};
+use crate::control::{
+    Changes, Edited, MAX_SUBSCRIPTIONS, NewSubscription, SubscriptionCreation, SubscriptionEdit,
+    fields, trail,
+};
 use crate::error::StoreError;
 
 const SUBSCRIPTION: &str = "SELECT id, customer_id, workflow_id, event_types, jsonpath, url, \
@@ -21,10 +25,13 @@ pub(super) async fn create(
     store: &SqliteControl,
     new: NewSubscription,
     by: Actor,
-) -> Result<Subscription, StoreError> {
+) -> Result<SubscriptionCreation, StoreError> {
     let keys = store.keys.clone();
     store
         .change("create a subscription", async move |connection: &Connection| {
+            if has_as_many_as_it_may(connection, new.customer_id).await? {
+                return Ok(SubscriptionCreation::TooMany);
+            }
             let made = new.into_subscription(next_revision(connection).await?, now());
             let columns = Columns::of(made.id, &made.endpoint, &keys);
             let insert = "INSERT INTO subscriptions (id, customer_id, workflow_id, event_types, \
@@ -52,9 +59,21 @@ pub(super) async fn create(
             let (action, at) = (trail::SUBSCRIPTION_CREATED, made.created_at);
             let entry = trail::entry(made.customer_id, by, action, made.id, at);
             audit::record(connection, entry).await?;
-            Ok(made)
+            Ok(SubscriptionCreation::Made(Box::new(made)))
         })
         .await
+}
+
+async fn has_as_many_as_it_may(
+    connection: &Connection,
+    customer: CustomerId,
+) -> Result<bool, Fault> {
+    let query = "SELECT count(*) FROM (SELECT 1 FROM subscriptions \
+         WHERE customer_id = ?1 AND state <> 'deleted' LIMIT ?2)";
+    let most = rows(MAX_SUBSCRIPTIONS);
+    let found = connection.query(query, params![blob(customer.as_uuid()), most]).await?;
+    let count = collect(found, |row| Ok(row.get::<i64>(0)?)).await?.pop();
+    Ok(count.unwrap_or_default() >= most)
 }
 
 pub(super) async fn one(
@@ -71,17 +90,24 @@ pub(super) async fn one(
         .await
 }
 
-pub(super) async fn all(
+pub(super) async fn page(
     store: &SqliteControl,
     customer: CustomerId,
+    after: Option<SubscriptionId>,
+    limit: usize,
 ) -> Result<Vec<Subscription>, StoreError> {
     let keys = store.keys.clone();
     store
         .lite
         .read("list subscriptions", async move |connection: &Connection| {
-            let query =
-                format!("{SUBSCRIPTION} WHERE customer_id = ?1 AND state <> 'deleted' ORDER BY id");
-            let found = connection.query(&query, params![blob(customer.as_uuid())]).await?;
+            // The smallest id there could be, for a first page.
+            let after = after.map_or(Uuid::nil(), |id| *id.as_uuid());
+            let query = format!(
+                "{SUBSCRIPTION} WHERE customer_id = ?1 AND state <> 'deleted' AND id > ?2 \
+                 ORDER BY id LIMIT ?3"
+            );
+            let values = params![blob(customer.as_uuid()), blob(&after), rows(limit)];
+            let found = connection.query(&query, values).await?;
             collect(found, |row| subscription(row, &keys)).await
         })
         .await
