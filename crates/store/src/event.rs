@@ -39,13 +39,13 @@ pub trait EventStore: Send + Sync + 'static {
     ) -> Result<Vec<StoredDelivery>, StoreError>;
 
     /// One page of the customer's inbox, ordered by `(received_at, id)`, at most
-    /// `query.limit` long. Continuing after the last event's [`Position`] neither skips nor
-    /// repeats what was there when the first page was read, and costs the same on any page.
+    /// `query.limit` long. Going on after [`Page::next`] neither skips nor repeats what was
+    /// there when the first page was read, and costs the same on any page.
     async fn inbox(
         &self,
         customer: CustomerId,
         query: &InboxQuery,
-    ) -> Result<Vec<StoredEvent>, StoreError>;
+    ) -> Result<Page<StoredEvent, Position>, StoreError>;
 
     /// One page of the customer's deliveries that were given up, ordered by `(at, delivery id)`;
     /// paged as the inbox is. One whose event has not come yet is not among them.
@@ -53,7 +53,27 @@ pub trait EventStore: Send + Sync + 'static {
         &self,
         customer: CustomerId,
         query: &DeadLetterQuery,
-    ) -> Result<Vec<DeadLetter>, StoreError>;
+    ) -> Result<Page<DeadLetter, (OffsetDateTime, DeliveryId)>, StoreError>;
+}
+
+/// Part of a list, in the order that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T, P> {
+    pub items: Vec<T>,
+    /// Where to go on. `None`: there is nothing more.
+    ///
+    /// A page may be shorter than its limit, even empty, and have more after it: where few of
+    /// many rows are wanted and no index leads to them, a store stops looking after a while, so
+    /// that no call takes for ever.
+    pub next: Option<P>,
+}
+
+impl<T, P> Page<T, P> {
+    /// Of a store that looks for as long as it takes: a full page may have more after it.
+    pub fn full(items: Vec<T>, limit: usize, place: impl Fn(&T) -> P) -> Self {
+        let next = if items.len() < limit { None } else { items.last().map(place) };
+        Self { items, next }
+    }
 }
 
 /// A delivery that was given up.
@@ -65,6 +85,13 @@ pub struct DeadLetter {
     /// When its last attempt began.
     pub at: OffsetDateTime,
     pub delivery: StoredDelivery,
+}
+
+impl DeadLetter {
+    /// Its place in the order of dead letters.
+    pub fn place(&self) -> (OffsetDateTime, DeliveryId) {
+        (self.at, self.delivery.id)
+    }
 }
 
 /// Which dead letters, in which order. All filters that are given must hold.

@@ -15,13 +15,16 @@
 pub mod cache;
 pub mod conformance;
 mod control;
+mod cql;
 mod error;
 mod event;
 mod following;
+mod pieces;
 mod postgres;
 mod rounds;
 mod sqlite;
 mod url;
+mod words;
 
 pub use cache::{
     Cache, Claim, Grant, IdempotencyKey, MemoryCache, RedisCache, Release, Reservation, Want,
@@ -37,9 +40,10 @@ pub use control::{
     NewCustomer, NewSubscription, SchemaPut, SubscriptionCreation, SubscriptionEdit,
     SubscriptionFields,
 };
+pub use cql::CqlEvents;
 pub use error::StoreError;
 pub use event::{
-    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Position, StoredDelivery,
+    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Page, Position, StoredDelivery,
     StoredEvent,
 };
 pub use following::{Following, FollowingHandle, View};

@@ -17,7 +17,7 @@ pub struct Event {
     pub subject: Option<String>,
     /// When it happened, as the producer says; when it was received, if the producer says nothing.
     pub occurred_at: OffsetDateTime,
-    /// When the gateway received it.
+    /// When the gateway received it: what its id says ([`EventId::received_at`]).
     pub received_at: OffsetDateTime,
     /// Further CloudEvents attributes of the producer's, by name; empty for most.
     pub extensions: BTreeMap<String, String>,

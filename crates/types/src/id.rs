@@ -96,6 +96,28 @@ id!(
 made!(CustomerId, EventId, SubscriptionId, ApiKeyId, AuditId, ReplayId);
 
 impl EventId {
+    /// A new id of an event received at `at`, to the millisecond.
+    pub fn received(at: OffsetDateTime) -> Self {
+        let millis = u64::try_from(millis(at)).unwrap_or_default();
+        let new = Uuid::now_v7();
+        let random = new.as_bytes().last_chunk().unwrap_or(&[0; 10]);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, random).into_uuid())
+    }
+
+    /// When the event was received: its id's first 48 bits (RFC 9562 §5.7). Events stand in the
+    /// order of their ids, which so is the order in which they were received.
+    pub fn received_at(self) -> OffsetDateTime {
+        let millis = i128::try_from(self.0.as_u128() >> 80).unwrap_or_default();
+        OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// No event received at `at` or later has a lesser id, and none received before has a greater.
+    pub fn first_at(at: OffsetDateTime) -> Self {
+        let millis = u64::try_from(millis(at)).unwrap_or_default();
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
+    }
+
     /// The id of an event of Triggerline's own, as of `at`: the same one each time that it is told.
     pub fn told(of: Uuid, name: &[u8], at: OffsetDateTime) -> Self {
         let hash = Uuid::new_v5(&of, name);
@@ -157,6 +179,18 @@ mod tests {
         assert_eq!(first.nth(1).to_string(), "01890a5d-ac96-774b-bcce-b302099a8100");
         let last: EventId = "01890a5d-ac96-774b-bfff-ffffffffffff".parse().unwrap();
         assert_eq!(last.nth(1).to_string(), "01890a5d-ac96-774b-8000-000000000000");
+    }
+
+    #[test]
+    fn an_event_id_tells_when_the_event_was_received() {
+        let id: EventId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        let at = id.received_at();
+        assert_eq!(millis(at), 0x0189_0a5d_ac96);
+        assert_eq!(id.nth(17).received_at(), at);
+        assert_eq!(EventId::received(at).received_at(), at);
+        assert_eq!(EventId::received(at).as_uuid().get_version_num(), 7);
+        assert!(EventId::first_at(at) <= id && EventId::first_at(at) <= EventId::received(at));
+        assert!(EventId::first_at(at + time::Duration::milliseconds(1)) > id);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use triggerline_service::clock::Clock;
 use triggerline_store::{ControlStore, Following};
 use triggerline_types::{
     Actor, Event, EventId, EventType, Subscription, SubscriptionId, SubscriptionState,
-    format_instant, millis, truncate_to_millis,
+    format_instant, millis,
 };
 use triggerline_wire as wire;
 
@@ -165,10 +165,9 @@ impl Watchman {
         }
         let reason = format!("nothing but failure since {}", format_instant(since));
         // Told first: a process that ends in between tells it twice, with the same id.
-        let now = truncate_to_millis(self.clock.now());
         let told_at = since + self.patience;
         let event_id = EventId::told(*id.as_uuid(), &millis(since).to_be_bytes(), told_at);
-        let event = event(event_id, &subscription, since, &reason, now)?;
+        let event = event(event_id, &subscription, since, &reason)?;
         let topic = self.topics.name(Topic::Events);
         self.producer.send(&topic, &wire::event::encode(&event)).await?;
         let state = SubscriptionState::Disabled { reason };
@@ -185,8 +184,8 @@ fn event(
     subscription: &Subscription,
     since: OffsetDateTime,
     reason: &str,
-    now: OffsetDateTime,
 ) -> anyhow::Result<Event> {
+    let now = id.received_at();
     let payload = json!({
         "subscription_id": subscription.id,
         "workflow_id": subscription.workflow_id,

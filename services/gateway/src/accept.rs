@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use time::OffsetDateTime;
 use triggerline_store::{Claim, IdempotencyKey, Release, Reservation, StoreError};
-use triggerline_types::{CustomerId, EventId, truncate_to_millis};
+use triggerline_types::{CustomerId, EventId};
 use uuid::Uuid;
 
 use crate::Shared;
@@ -69,7 +69,8 @@ pub(crate) async fn many(
     key: Option<String>,
 ) -> Result<Receipt, Problem> {
     let items: Vec<_> = items.into_iter().map(|item| item.and_then(Draft::admit)).collect();
-    let (event_id, received_at) = (EventId::new(), now());
+    let event_id = EventId::new();
+    let received_at = event_id.received_at();
     // Before the key is reserved: where they can't be had, or only slowly, it stays free.
     let types: HashSet<_> = items.iter().flatten().map(|one| &one.event_type).collect();
     let judge = shared.schemas.of(customer, types).await?;
@@ -242,10 +243,6 @@ fn replay(answer: &Answer) -> Receipt {
 
 fn internal() -> Problem {
     Problem::new(Kind::Internal, "The error has been logged.")
-}
-
-fn now() -> OffsetDateTime {
-    truncate_to_millis(OffsetDateTime::now_utc())
 }
 
 fn warn(error: &StoreError, message: &str) {

@@ -40,14 +40,13 @@ pub(crate) async fn list(
     loop {
         query.limit = page.asks();
         let found = shared.events.dead_letters(customer, &query).await?;
-        if page.take(found, size) {
+        if page.take(found, size, DeadLetter::place) {
             break;
         }
-        query.after = page.items.last().map(|letter| (letter.at, letter.delivery.id));
+        query.after = page.next;
     }
-    let place = |letter: &DeadLetter| (letter.at, *letter.delivery.id.as_uuid());
-    let last = page.items.last().filter(|_| page.more).map(place);
-    let next = last.map(|place| shared.cursors.write_at(place, customer, &named));
+    let next = page.next.map(|(at, id)| (at, *id.as_uuid()));
+    let next = next.map(|place| shared.cursors.write_at(place, customer, &named));
     Ok(Listed { letters: page.items, next })
 }
 
@@ -109,7 +108,7 @@ async fn find(
     id: DeliveryId,
 ) -> Result<DeadLetter, Problem> {
     let query = DeadLetterQuery { delivery_id: Some(id), limit: 1, ..DeadLetterQuery::default() };
-    let found = shared.events.dead_letters(customer, &query).await?.pop();
+    let found = shared.events.dead_letters(customer, &query).await?.items.pop();
     found.ok_or_else(|| {
         let detail = "There is no such dead letter: the delivery was not given up, or it has been \
                       handed over again.";

@@ -138,7 +138,7 @@ pub(crate) async fn event(
         (vec![found.ok_or_else(Problem::not_found)?], false)
     } else {
         let page = subscriptions::page(shared, customer, after, limit, READ_BYTES).await?;
-        (page.items, page.more)
+        (page.items, page.next.is_some())
     };
     aside(move |budget| {
         let case = Case::of(&event.event_type, &event.payload);

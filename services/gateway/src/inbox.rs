@@ -1,7 +1,9 @@
 //! A customer's inbox, read from the store for either door: a page at a time, one event, its
 //! deliveries. How they are asked for and shown is the door's.
 
-use triggerline_store::{Direction, InboxQuery, Position, StoredDelivery, StoredEvent};
+use std::time::{Duration, Instant};
+
+use triggerline_store::{Direction, InboxQuery, Page, Position, StoredDelivery, StoredEvent};
 use triggerline_types::{CustomerId, EventId, EventStatus, EventType, millis};
 
 use crate::Shared;
@@ -12,6 +14,9 @@ pub(crate) const MAX_LIMIT: usize = 200;
 
 /// Events that are read at once.
 const READ_AT_ONCE: usize = 32;
+/// For how long one page is looked for, where few of many rows are wanted: what was found until
+/// then is told, and the next page goes on.
+const READING: Duration = Duration::from_secs(1);
 
 /// A page of events.
 pub(crate) struct Listed {
@@ -31,13 +36,12 @@ pub(crate) async fn list(
     loop {
         query.limit = page.asks();
         let found = shared.events.inbox(customer, &query).await?;
-        if page.take(found, size) {
+        if page.take(found, size, StoredEvent::position) {
             break;
         }
-        query.after = page.items.last().map(StoredEvent::position);
+        query.after = page.next;
     }
-    let last = page.items.last().filter(|_| page.more).map(StoredEvent::position);
-    let next = last.map(|at| shared.cursors.write(at, customer, &named(&query)));
+    let next = page.next.map(|at| shared.cursors.write(at, customer, &named(&query)));
     Ok(Listed { events: page.items, next })
 }
 
@@ -83,20 +87,22 @@ pub(crate) async fn deliveries(
     Ok(shared.events.deliveries(customer, id).await?)
 }
 
-/// A page while it is read, some events at a time, so that no more is in memory than it may hold.
-pub(crate) struct Filling<T> {
+/// A page while it is read, some items at a time, so that no more is in memory than it may hold.
+pub(crate) struct Filling<T, P> {
     limit: usize,
     /// Bytes, at most.
     room: usize,
+    until: Instant,
     pub(crate) items: Vec<T>,
     bytes: usize,
-    /// There is something after it.
-    pub(crate) more: bool,
+    /// Where to go on, where there may be something after what was taken.
+    pub(crate) next: Option<P>,
 }
 
-impl<T> Filling<T> {
+impl<T, P> Filling<T, P> {
     pub(crate) fn new(limit: usize, room: usize) -> Self {
-        Self { limit, room, items: Vec::new(), bytes: 0, more: false }
+        let until = Instant::now() + READING;
+        Self { limit, room, until, items: Vec::new(), bytes: 0, next: None }
     }
 
     /// How many to read next: one more than the page takes tells whether there is another page.
@@ -105,20 +111,25 @@ impl<T> Filling<T> {
     }
 
     /// Takes what was read when it asked. Whether the page is complete: it has at least one item,
-    /// where there is any.
-    pub(crate) fn take(&mut self, found: Vec<T>, size: impl Fn(&T) -> usize) -> bool {
-        let ended = found.len() < self.asks();
-        for item in found {
+    /// where there is any to be found in its time.
+    pub(crate) fn take(
+        &mut self,
+        found: Page<T, P>,
+        size: impl Fn(&T) -> usize,
+        place: impl Fn(&T) -> P,
+    ) -> bool {
+        for item in found.items {
             let bytes = self.bytes + size(&item);
             let full = bytes > self.room && !self.items.is_empty();
             if full || self.items.len() == self.limit {
-                self.more = true;
+                self.next = self.items.last().map(place);
                 return true;
             }
             self.bytes = bytes;
             self.items.push(item);
         }
-        ended
+        self.next = found.next;
+        self.next.is_none() || Instant::now() >= self.until
     }
 }
 
@@ -142,17 +153,23 @@ mod tests {
         let (mut pages, mut at) = (Vec::new(), 0);
         loop {
             let (mut page, mut read) = (Filling::new(limit, ROOM), 0);
+            let mut from = at;
             loop {
-                let from = at + page.items.len();
                 let to = sizes.len().min(from + page.asks());
                 read += to - from;
-                if page.take(sizes[from..to].to_vec(), |size| *size) {
+                // Each is its size and, to go on after it, its number.
+                let found = sizes.iter().copied().zip(1..).skip(from).take(to - from).collect();
+                let found = Page::full(found, page.asks(), |(_, number)| *number);
+                if page.take(found, |(size, _)| *size, |(_, number)| *number) {
                     break;
                 }
+                from = page.next.unwrap();
             }
-            at += page.items.len();
             pages.push((page.items.len(), read));
-            if !page.more {
+            at += page.items.len();
+            if let Some(next) = page.next {
+                assert_eq!(next, at, "the next page goes on there");
+            } else {
                 assert_eq!(at, sizes.len(), "nothing is left out");
                 return pages;
             }
@@ -183,6 +200,22 @@ mod tests {
         ] {
             assert_eq!(pages(&sizes, limit), expected, "{limit} of {} events", sizes.len());
         }
+    }
+
+    #[test]
+    fn what_a_store_stopped_looking_for_is_looked_for_again() {
+        let mut page = Filling::new(2, ROOM);
+        let mut take = |items: &[usize], next| {
+            page.take(Page { items: items.to_vec(), next }, |_| 1, |number| *number)
+        };
+        assert!(!take(&[], Some(10)));
+        assert!(!take(&[12], Some(20)));
+        assert!(take(&[], None));
+        assert_eq!((page.items.as_slice(), page.next), ([12].as_slice(), None));
+        // Not for ever: what there is by then is told, and where to go on.
+        let mut late = Filling { until: Instant::now(), ..Filling::new(2, ROOM) };
+        assert!(late.take(Page { items: vec![12], next: Some(20) }, |_| 1, |number| *number));
+        assert_eq!((late.items, late.next), (vec![12], Some(20)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Subscriptions, for either door: making one, a page of them, the state of one. What one may hold is
 //! judged in [`crate::http::subscriptions`].
 
-use triggerline_store::{MAX_SUBSCRIPTIONS, NewSubscription, SubscriptionCreation};
+use triggerline_store::{MAX_SUBSCRIPTIONS, NewSubscription, Page, SubscriptionCreation};
 use triggerline_types::{
     CustomerId, Endpoint, Scope, Subscription, SubscriptionId, SubscriptionState,
 };
@@ -46,8 +46,7 @@ pub(crate) async fn list(
 ) -> Result<Listed, Problem> {
     let customer = asking.may(Scope::SubscriptionsRead)?;
     let page = page(shared, customer, after, limit, room).await?;
-    let last = page.items.last().filter(|_| page.more).map(|last| *last.id.as_uuid());
-    let next = last.map(|id| shared.cursors.write_id(id, customer, LIST));
+    let next = page.next.map(|id| shared.cursors.write_id(*id.as_uuid(), customer, LIST));
     Ok(Listed { subscriptions: page.items, next })
 }
 
@@ -57,14 +56,16 @@ pub(crate) async fn page(
     after: Option<SubscriptionId>,
     limit: usize,
     room: usize,
-) -> Result<Filling<Subscription>, Problem> {
+) -> Result<Page<Subscription, SubscriptionId>, Problem> {
+    let id = |one: &Subscription| one.id;
     let (mut page, mut after) = (Filling::new(limit, room), after);
     loop {
-        let found = shared.control.subscriptions(customer, after, page.asks()).await?;
-        if page.take(found, size) {
-            return Ok(page);
+        let asks = page.asks();
+        let found = shared.control.subscriptions(customer, after, asks).await?;
+        if page.take(Page::full(found, asks, id), size, id) {
+            return Ok(Page { items: page.items, next: page.next });
         }
-        after = page.items.last().map(|last| last.id);
+        after = page.next;
     }
 }
 

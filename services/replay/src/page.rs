@@ -31,8 +31,7 @@ pub(crate) struct Reader {
     pub(crate) events: Arc<dyn EventStore>,
 }
 
-/// What was found, in the order in which it is gone through. The last page has less than was asked
-/// for, and maybe nothing.
+/// What was found, in the order in which it is gone through; maybe nothing.
 pub(crate) struct Page {
     pub(crate) entries: Vec<Looked>,
     /// How far it goes, where that is further than its last entry.
@@ -115,15 +114,15 @@ impl Reader {
             ..InboxQuery::default()
         };
         let found = self.events.inbox(customer, &query).await?;
-        let is_last = found.len() < limit;
-        let mut entries = Vec::with_capacity(found.len());
-        for stored in found {
+        let until = found.next.map(|at| (at.received_at, *at.id.as_uuid()));
+        let mut entries = Vec::with_capacity(found.items.len());
+        for stored in found.items {
             let at = (stored.event.received_at, *stored.event.id.as_uuid());
             let is_held_back = stored.status == EventStatus::Quarantined;
             let send = self.due(replay, &target, standing, stored.event, is_held_back).await?;
             entries.push(Looked { at, send });
         }
-        Ok(Page { entries, until: None, is_last })
+        Ok(Page { entries, until, is_last: until.is_none() })
     }
 
     /// A page out of the topic, or what is found of it in a short while: all customers' events are
@@ -215,10 +214,10 @@ impl Reader {
             limit,
         };
         let found = self.events.dead_letters(replay.customer_id, &query).await?;
-        let is_last = found.len() < limit;
+        let until = found.next.map(|(at, id)| (at, *id.as_uuid()));
         let mut subscriptions = HashMap::new();
-        let mut entries = Vec::with_capacity(found.len());
-        for letter in found {
+        let mut entries = Vec::with_capacity(found.items.len());
+        for letter in found.items {
             let at = (letter.at, *letter.delivery.id.as_uuid());
             let send = if selects(selection, &letter.event_type) {
                 match self.given_up(replay, letter, &mut subscriptions).await? {
@@ -234,7 +233,7 @@ impl Reader {
             };
             entries.push(Looked { at, send });
         }
-        Ok(Page { entries, until: None, is_last })
+        Ok(Page { entries, until, is_last: until.is_none() })
     }
 
     /// What to send for a dead letter, or why nothing can be.

@@ -11,16 +11,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use libsql::{Connection, Row, Value, params};
+use time::OffsetDateTime;
 use triggerline_types::{
     Attempt, CustomerId, DeliveryId, DeliveryState, Event, EventId, EventStatus, EventType, Fact,
-    Matched, Outcome, Response, SubscriptionId, millis,
+    Matched, SubscriptionId, millis,
 };
 use uuid::Uuid;
 
 use super::{Fault, Lite, column, dead_letters};
 use crate::error::StoreError;
+use crate::words;
 use crate::event::{
-    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, StoredDelivery, StoredEvent,
+    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Page, Position,
+    StoredDelivery, StoredEvent,
 };
 
 const MIGRATIONS: &[&str] =
@@ -137,9 +140,10 @@ impl EventStore for SqliteEvents {
         &self,
         customer: CustomerId,
         query: &InboxQuery,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
+    ) -> Result<Page<StoredEvent, Position>, StoreError> {
         let (sql, values) = inbox_query(customer, query);
-        self.lite
+        let found = self
+            .lite
             .read("read the inbox", async move |connection: &Connection| {
                 let mut rows = connection.query(&sql, values).await?;
                 let mut events = Vec::new();
@@ -148,20 +152,23 @@ impl EventStore for SqliteEvents {
                 }
                 Ok(events)
             })
-            .await
+            .await?;
+        Ok(Page::full(found, query.limit, StoredEvent::position))
     }
 
     async fn dead_letters(
         &self,
         customer: CustomerId,
         query: &DeadLetterQuery,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
-        let query = query.clone();
-        self.lite
+    ) -> Result<Page<DeadLetter, (OffsetDateTime, DeliveryId)>, StoreError> {
+        let (limit, query) = (query.limit, query.clone());
+        let found = self
+            .lite
             .read("list dead letters", async move |connection: &Connection| {
                 dead_letters::page(connection, customer, &query).await
             })
-            .await
+            .await?;
+        Ok(Page::full(found, limit, DeadLetter::place))
     }
 }
 
@@ -263,17 +270,8 @@ async fn put_attempt(connection: &Connection, attempt: &Attempt) -> Result<(), F
          ON CONFLICT DO NOTHING";
     let values = params![blob(customer), blob(event), blob(subscription), blob(delivery)];
     connection.execute(insert, values).await?;
-    let (response, status, text) = match &attempt.response {
-        Response::Answered { status, excerpt } => ("answered", Some(i64::from(*status)), excerpt),
-        Response::Failed { error } => ("failed", None, error),
-        Response::NotSent { reason } => ("not_sent", None, reason),
-    };
-    let (outcome, at, reason) = match &attempt.outcome {
-        Outcome::Delivered => ("delivered", None, None),
-        Outcome::Retry { at } => ("retry", Some(millis(*at)), None),
-        Outcome::DeadLettered { reason } => ("dead_lettered", None, Some(reason.clone())),
-        Outcome::Cancelled { reason } => ("cancelled", None, Some(reason.clone())),
-    };
+    let (response, status, text) = words::of_response(&attempt.response);
+    let (outcome, at, reason) = words::of_outcome(&attempt.outcome);
     let insert = "INSERT INTO attempts \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING";
     connection
@@ -288,11 +286,11 @@ async fn put_attempt(connection: &Connection, attempt: &Attempt) -> Result<(), F
                 blob(delivery),
                 i64::try_from(attempt.latency.as_micros()).unwrap_or(i64::MAX),
                 response,
-                status,
-                text.as_str(),
+                status.map(i64::from),
+                text,
                 outcome,
-                at,
-                reason
+                at.map(millis),
+                reason.map(str::to_owned)
             ],
         )
         .await?;
@@ -366,8 +364,7 @@ async fn attempts(
 
 pub(super) fn attempt(row: &Row, customer: Uuid, event: Uuid) -> Result<Attempt, Fault> {
     const TABLE: &str = "attempts";
-    let text = || row.get::<String>(7);
-    let reason = || row.get::<Option<String>>(10).map(Option::unwrap_or_default);
+    let status = row.get::<Option<i64>>(6)?.map(|_| number(row, TABLE, 6)).transpose()?;
     Ok(Attempt {
         delivery_id: DeliveryId::from_uuid(column::id(row, TABLE, 3)?),
         event_id: EventId::from_uuid(event),
@@ -376,19 +373,14 @@ pub(super) fn attempt(row: &Row, customer: Uuid, event: Uuid) -> Result<Attempt,
         number: number(row, TABLE, 2)?,
         started_at: column::instant(row, TABLE, 1)?,
         latency: Duration::from_micros(number(row, TABLE, 4)?),
-        response: match row.get::<String>(5)?.as_str() {
-            "answered" => Response::Answered { status: number(row, TABLE, 6)?, excerpt: text()? },
-            "failed" => Response::Failed { error: text()? },
-            "not_sent" => Response::NotSent { reason: text()? },
-            other => return Err(Fault::row(TABLE, format!("the response {other:?}"))),
-        },
-        outcome: match row.get::<String>(8)?.as_str() {
-            "delivered" => Outcome::Delivered,
-            "retry" => Outcome::Retry { at: column::instant(row, TABLE, 9)? },
-            "dead_lettered" => Outcome::DeadLettered { reason: reason()? },
-            "cancelled" => Outcome::Cancelled { reason: reason()? },
-            other => return Err(Fault::row(TABLE, format!("the outcome {other:?}"))),
-        },
+        response: words::to_response(&row.get::<String>(5)?, status, row.get(7)?)
+            .map_err(|what| Fault::row(TABLE, what))?,
+        outcome: words::to_outcome(
+            &row.get::<String>(8)?,
+            column::instant_or_none(row, TABLE, 9)?,
+            row.get(10)?,
+        )
+        .map_err(|what| Fault::row(TABLE, what))?,
     })
 }
 
@@ -441,10 +433,7 @@ pub(super) fn blob(id: &Uuid) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use time::OffsetDateTime;
-
     use super::*;
-    use crate::event::Position;
 
     /// A page must cost the same however many events there are: each query walks an index.
     #[tokio::test]

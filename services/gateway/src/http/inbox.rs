@@ -45,8 +45,8 @@ pub(super) struct Parameters {
     /// Newest first (`desc`) or oldest first (`asc`).
     #[param(pattern = "^(asc|desc)$")]
     order: Option<String>,
-    /// At most so many; 50 if absent. A page ends at 8 MiB as well, so one with fewer is the last
-    /// only where `next_cursor` is null.
+    /// At most so many; 50 if absent. A page ends at 8 MiB as well, and where few of many events are
+    /// wanted after a second: one with fewer is the last only where `next_cursor` is null.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// `next_cursor` of the page before, with the same filters.

@@ -156,8 +156,7 @@ async fn release_some(
             Err(_) if progress.looked_at() > 0 => return Ok(()),
             Err(problem) => return Err(problem),
         };
-        progress.ended = found.len() < query.limit;
-        for stored in found {
+        for stored in found.items {
             // The request itself has counted as the first.
             let enough = progress.is_full(started.elapsed())
                 || (progress.looked_at() > 0 && asking.take_one(shared).await.is_err());
@@ -165,9 +164,13 @@ async fn release_some(
             if enough
                 || !progress.pass(at, bytes, publish_again(shared, customer, stored.event).await)?
             {
-                progress.ended = false;
                 return Ok(());
             }
+        }
+        progress.ended = found.next.is_none();
+        progress.last = found.next.or(progress.last);
+        if started.elapsed() >= RELEASED_WITHIN {
+            return Ok(());
         }
     }
     Ok(())

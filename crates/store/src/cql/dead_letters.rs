@@ -1,0 +1,148 @@
+//! A page of the dead letters: entries by when they were made, each held against its event.
+
+use std::ops::Range;
+
+use futures::future::try_join_all;
+use scylla::value::CqlTimestamp;
+use time::OffsetDateTime;
+use triggerline_types::{CustomerId, DeliveryId, EventId, SubscriptionId, millis};
+use uuid::Uuid;
+
+use super::Ready;
+use super::write::minute;
+use crate::error::StoreError;
+use crate::event::{DeadLetter, DeadLetterQuery, Direction, Page};
+
+/// Entries that one page looks at, at most, and how many are looked at at once.
+const LOOKS_AT: usize = 1_000;
+const AT_ONCE: i32 = 64;
+
+type Place = (OffsetDateTime, DeliveryId);
+
+/// The name of a list of `dead_letters` and of its `minutes`.
+pub(super) fn list(subscription: Option<SubscriptionId>) -> String {
+    subscription.map_or_else(|| "dead".to_owned(), |id| format!("dead {id}"))
+}
+
+/// One that was given up at this instant, and may have been handed over again.
+type Entry = (CqlTimestamp, Uuid, Uuid);
+
+pub(super) async fn page(
+    ready: &Ready<'_>,
+    customer: CustomerId,
+    query: &DeadLetterQuery,
+) -> Result<Page<DeadLetter, Place>, StoreError> {
+    let mut search = Search { ready, customer, query, items: Vec::new(), looked_at: 0 };
+    if let Some(id) = query.delivery_id {
+        let key = (customer.as_uuid(), id.as_uuid());
+        let entries: Vec<Entry> = ready.rows(&ready.statements.dead_of, key).await?;
+        let span = span(query);
+        let asked = entries.into_iter().filter(|(at, id, _)| span.contains(&(at.0, id.as_u128())));
+        search.look_at(asked.collect()).await?;
+        return Ok(Page { items: search.items, next: None });
+    }
+    search.walk().await
+}
+
+struct Search<'a> {
+    ready: &'a Ready<'a>,
+    customer: CustomerId,
+    query: &'a DeadLetterQuery,
+    items: Vec<DeadLetter>,
+    looked_at: usize,
+}
+
+impl Search<'_> {
+    async fn walk(mut self) -> Result<Page<DeadLetter, Place>, StoreError> {
+        let list = list(self.query.subscription_id);
+        let down = self.query.direction == Direction::NewestFirst;
+        let mut span = span(self.query);
+        while span.start < span.end {
+            let ends = (minute(span.start.0), minute(span.end.0));
+            let minutes = self.ready.minutes(self.customer, &list, ends, down).await?;
+            let Some(last) = minutes.last().copied() else { break };
+            for minute in minutes {
+                if let Some(next) = self.minute(&list, minute, span.clone(), down).await? {
+                    return Ok(Page { items: self.items, next: Some(next) });
+                }
+            }
+            span = if down { span.start..(last, 0) } else { (last + 60_000, 0)..span.end };
+        }
+        Ok(Page { items: self.items, next: None })
+    }
+
+    /// Looks at the entries of a minute. The place where the page ends, if it does.
+    async fn minute(
+        &mut self,
+        list: &str,
+        minute: i64,
+        mut span: Range<(i64, u128)>,
+        down: bool,
+    ) -> Result<Option<Place>, StoreError> {
+        let statements = self.ready.statements;
+        let statement = if down { &statements.dead_down } else { &statements.dead_up };
+        loop {
+            let ((from, first), (to, last)) = (span.start, span.end);
+            let key = (self.customer.as_uuid(), list, CqlTimestamp(minute));
+            let ids = [first, last].map(Uuid::from_u128);
+            let (from, to) = (CqlTimestamp(from), CqlTimestamp(to));
+            let values = (key.0, key.1, key.2, from, ids[0], to, ids[1], AT_ONCE);
+            let entries: Vec<Entry> = self.ready.rows(statement, values).await?;
+            let Some((at, id, _)) = entries.last().copied() else { return Ok(None) };
+            let is_last = entries.len() < AT_ONCE as usize;
+            if let Some(next) = self.look_at(entries).await? {
+                return Ok(Some(next));
+            }
+            if is_last {
+                return Ok(None);
+            }
+            let here = (at.0, id.as_u128());
+            span = if down { span.start..here } else { (here.0, here.1 + 1)..span.end };
+        }
+    }
+
+    /// The place where the page ends, if it does among these.
+    async fn look_at(&mut self, entries: Vec<Entry>) -> Result<Option<Place>, StoreError> {
+        let events = entries.iter().map(|(_, _, event)| EventId::from_uuid(*event));
+        let pieces = events.map(|event| self.ready.pieces(self.customer, event));
+        let pieces = try_join_all(pieces).await?;
+        for ((at, id, _), pieces) in entries.into_iter().zip(pieces) {
+            let at = instant(at);
+            let id = DeliveryId::from_uuid(id);
+            self.looked_at += 1;
+            let asked = |letter: &DeadLetter| {
+                let (event_type, subscription) =
+                    (&self.query.event_type, self.query.subscription_id);
+                event_type.as_ref().is_none_or(|one| *one == letter.event_type)
+                    && subscription.is_none_or(|one| one == letter.delivery.subscription_id)
+            };
+            self.items.extend(pieces.dead_letter(id, at).filter(asked));
+            if self.items.len() >= self.query.limit || self.looked_at >= LOOKS_AT {
+                return Ok(Some((at, id)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn instant(at: CqlTimestamp) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// What is asked for: from an instant and an id to others, which are not in it. The least id is a
+/// UUID of version 0, which sorts before every delivery's.
+fn span(query: &DeadLetterQuery) -> Range<(i64, u128)> {
+    /// Later than all that is ever written, and an instant for both databases (the year 9999).
+    const END: i64 = 253_402_300_799_000;
+    let from = query.from.map_or(0, millis).max(0);
+    let mut span = (from, 0)..(query.to.map_or(END, millis), 0);
+    if let Some((at, id)) = query.after {
+        let place = (millis(at), id.as_uuid().as_u128());
+        match query.direction {
+            Direction::NewestFirst => span.end = span.end.min(place),
+            Direction::OldestFirst => span.start = span.start.max((place.0, place.1 + 1)),
+        }
+    }
+    span
+}
