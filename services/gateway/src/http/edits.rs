@@ -198,7 +198,6 @@ fn patched(
                       one signs for a while";
         return Err(Problem::field(format!("/delivery/{name}"), detail));
     }
-    elsewhere::check(&subscription.endpoint, patch)?;
     let settings = &subscription.endpoint.settings;
     let asked = patch.pointer("/delivery/headers").and_then(Value::as_object);
     let headers = settings.headers.iter();
@@ -229,7 +228,10 @@ fn patched(
     if document.get("event_types").is_none() {
         document["event_types"] = json!([]);
     }
-    json::read::<json::Object<Described>>(document.to_string().as_bytes())?.0.judge(reach)
+    let fields =
+        json::read::<json::Object<Described>>(document.to_string().as_bytes())?.0.judge(reach)?;
+    elsewhere::check(&subscription.endpoint, patch)?;
+    Ok(fields)
 }
 
 /// A header's name as the patch spells it: upper and lower case are the same there (RFC 9110 §5.1).
