@@ -84,6 +84,17 @@ pub mod duration {
         })
     }
 
+    /// Empty for none.
+    pub fn optional<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        deserialize(de::value::StringDeserializer::new(text)).map(Some)
+    }
+
     pub fn parse(text: &str) -> Option<Duration> {
         let split = text.find(|c: char| !c.is_ascii_digit())?;
         let (number, unit) = text.split_at(split);

@@ -24,6 +24,10 @@ pub trait EventStore: Send + Sync + 'static {
     /// summary may come before its event; then the event is not in the inbox until it comes.
     async fn apply(&self, facts: &[Fact]) -> Result<(), StoreError>;
 
+    /// Removes some of what has been kept for longer than the store was told to, where the database
+    /// doesn't do so by itself. Whether there may be more.
+    async fn expire(&self) -> Result<bool, StoreError>;
+
     async fn event(
         &self,
         customer: CustomerId,

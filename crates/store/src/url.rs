@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{
-    Cache, ControlStore, EventStore, MemoryCache, PostgresControl, RedisCache, SecretKeys,
+    Cache, ControlStore, CqlEvents, EventStore, MemoryCache, PostgresControl, RedisCache, SecretKeys,
     SqliteControl, SqliteEvents, StoreError,
 };
 
@@ -22,12 +23,18 @@ pub async fn open_control(
     }
 }
 
-/// `sqlite:PATH`.
-pub async fn open_events(url: &str) -> Result<Arc<dyn EventStore>, StoreError> {
+/// `sqlite:PATH`, or `scylla://[user:password@]host[:port]/keyspace` (`cassandra://…`), whose events
+/// are kept for `retention`, or for ever.
+pub async fn open_events(
+    url: &str,
+    retention: Option<Duration>,
+) -> Result<Arc<dyn EventStore>, StoreError> {
     match scheme(url) {
-        "sqlite" => Ok(Arc::new(SqliteEvents::open(&path(url)?).await?)),
+        "sqlite" => Ok(Arc::new(SqliteEvents::open(&path(url)?, retention).await?)),
+        "scylla" | "cassandra" => Ok(Arc::new(CqlEvents::new(url, retention)?)),
         other => Err(StoreError::Address(format!(
-            "starts with {other:?}; an event store is sqlite:PATH (DynamoDB and ScyllaDB are to come)"
+            "starts with {other:?}; an event store is sqlite:PATH, scylla://HOST/KEYSPACE or \
+             cassandra://HOST/KEYSPACE (DynamoDB is to come)"
         ))),
     }
 }
@@ -83,7 +90,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_store_is_refused_with_what_is_known() {
         for url in ["mysql://h/d", "triggerline.db", "dynamodb:events"] {
-            let error = open_events(url).await.err().unwrap().to_string();
+            let error = open_events(url, None).await.err().unwrap().to_string();
             assert!(error.contains("sqlite:PATH"), "{url}: {error}");
             let error = open_control(url, SecretKeys::default()).await.err().unwrap().to_string();
             assert!(error.contains("postgres://"), "{url}: {error}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use triggerline_store::{
-    ControlStore, EventStore as _, Following, InboxQuery, KeyCreation, NewCustomer,
+    ControlStore, EventStore, Following, InboxQuery, KeyCreation, NewCustomer,
     NewSubscription, SecretKeys, SqliteControl, SqliteEvents, View, conformance,
 };
 use triggerline_types::{
@@ -31,6 +31,16 @@ async fn sqlite_control() {
         reopened.customers(None, 10).await.unwrap().len() > 3,
         "what was written is there again"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_expiry() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inbox.db");
+    let open = async |retention| -> Arc<dyn EventStore> {
+        Arc::new(SqliteEvents::open(&path, retention).await.unwrap())
+    };
+    conformance::expiry(open(None).await, open(Some(conformance::RETENTION)).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,9 +98,9 @@ async fn sqlite_bears_a_crowd() {
 async fn sqlite_events() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("inbox.db");
-    conformance::event_store(Arc::new(SqliteEvents::open(&path).await.unwrap())).await;
+    conformance::event_store(Arc::new(SqliteEvents::open(&path, None).await.unwrap())).await;
     // As another process would see it, while the first has it open.
-    let other = SqliteEvents::open(&path).await.unwrap();
+    let other = SqliteEvents::open(&path, None).await.unwrap();
     other.inbox(CustomerId::new(), &InboxQuery::default()).await.unwrap();
 }
 

@@ -46,6 +46,15 @@ async fn cql_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn cql_expiry() {
+    let keyspace = Keyspace::new();
+    let store = keyspace.open(Some(conformance::RETENTION));
+    conformance::expiry(Arc::clone(&store), store).await;
+    keyspace.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there_is_unavailable() {
     let store = CqlEvents::new("cassandra://127.0.0.1:1/inbox", None).unwrap();
     let error = store.inbox(CustomerId::new(), &InboxQuery::default()).await.unwrap_err();

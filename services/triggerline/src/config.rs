@@ -61,6 +61,8 @@ pub(crate) struct CacheConfig {
 #[serde(deny_unknown_fields)]
 pub(crate) struct InboxConfig {
     pub(crate) url: String,
+    #[serde(deserialize_with = "duration::optional")]
+    pub(crate) retention: Option<Duration>,
 }
 
 impl Config {

@@ -29,6 +29,51 @@ pub async fn event_store(store: Arc<dyn EventStore>) {
     dead_letters_are_listed_until_they_are_sent_again(&*store).await;
 }
 
+/// For how long [`expiry`]'s store keeps events.
+pub const RETENTION: Duration = Duration::from_hours(24);
+
+/// A store that keeps events for [`RETENTION`], in which `forever` has written, or which writes itself:
+/// what is older is gone with all that is about it, and nothing else.
+pub async fn expiry(forever: Arc<dyn EventStore>, store: Arc<dyn EventStore>) {
+    store.migrate().await.unwrap();
+    let (customer, other) = (CustomerId::new(), CustomerId::new());
+    let now = triggerline_types::truncate_to_millis(OffsetDateTime::now_utc());
+    let received = |customer, ago: Duration| {
+        let received_at = now - ago;
+        let id = EventId::received(received_at);
+        Event { id, received_at, ..event(customer, "a", 0) }
+    };
+    let minute = Duration::from_mins(1);
+    // One expires while it is looked for, one has before it was written.
+    let soon = received(customer, RETENTION - Duration::from_secs(3));
+    let old = received(customer, RETENTION + minute);
+    let young = received(customer, RETENTION - minute);
+    let others = received(other, RETENTION + minute);
+    let mut facts = Vec::new();
+    for event in [&soon, &old, &young, &others] {
+        let matched = owed(event, &["w"]);
+        let attempt = attempt(event, &matched.owed[0], 1, 0, given_up());
+        let facts_of = [Fact::Matched(matched), Fact::Attempted(attempt)];
+        facts.extend([Fact::Event(event.clone())].into_iter().chain(facts_of));
+    }
+    forever.apply(&facts).await.unwrap();
+    let events = async || {
+        while store.expire().await.unwrap() {}
+        let page = page_of(&*store, customer, InboxQuery::default()).await;
+        page.items.into_iter().map(|one| one.event.id).collect::<Vec<_>>()
+    };
+    while events().await.contains(&soon.id) {
+        assert!(OffsetDateTime::now_utc() < now + minute, "it expires");
+    }
+    assert_eq!(events().await, [young.id]);
+    assert_eq!(read(&*store, customer, young.id).await.1[0].attempts.len(), 1);
+    for (customer, event) in [(customer, &soon), (customer, &old), (other, &others)] {
+        assert_eq!(read(&*store, customer, event.id).await, (None, Vec::new()));
+        let dead = all_of(&*store, customer, DeadLetterQuery::default()).await;
+        assert!(dead.iter().all(|one| one.event_id != event.id), "{dead:?}");
+    }
+}
+
 fn at(seconds: i64) -> OffsetDateTime {
     parse_instant("2026-11-23T12:00:00.250Z").unwrap() + time::Duration::seconds(seconds)
 }

@@ -16,5 +16,5 @@ mod sealing;
 
 pub use control::control_store;
 pub use crowd::crowd;
-pub use events::event_store;
+pub use events::{RETENTION, event_store, expiry};
 pub use sealing::sealing;

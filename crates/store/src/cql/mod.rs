@@ -127,6 +127,11 @@ impl EventStore for CqlEvents {
         write::write(&self.ready().await?, &self.known, self.retention, facts, now).await
     }
 
+    /// Rows expire by themselves.
+    async fn expire(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     async fn event(
         &self,
         customer: CustomerId,

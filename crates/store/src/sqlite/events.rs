@@ -18,7 +18,7 @@ use triggerline_types::{
 };
 use uuid::Uuid;
 
-use super::{Fault, Lite, column, dead_letters};
+use super::{Fault, Lite, column, dead_letters, expiry};
 use crate::error::StoreError;
 use crate::words;
 use crate::event::{
@@ -31,12 +31,14 @@ const MIGRATIONS: &[&str] =
 
 pub struct SqliteEvents {
     lite: Lite,
+    /// How long an event is kept, from when it was received; for ever if `None`.
+    retention: Option<Duration>,
 }
 
 impl SqliteEvents {
     /// Opens the file, making it and its folder if they are missing.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { lite: Lite::open(path).await? })
+    pub async fn open(path: &Path, retention: Option<Duration>) -> Result<Self, StoreError> {
+        Ok(Self { lite: Lite::open(path).await?, retention })
     }
 }
 
@@ -80,6 +82,16 @@ impl EventStore for SqliteEvents {
                     derive(connection, customer, event).await?;
                 }
                 Ok(())
+            })
+            .await
+    }
+
+    async fn expire(&self) -> Result<bool, StoreError> {
+        let Some(retention) = self.retention else { return Ok(false) };
+        let before = EventId::first_at(OffsetDateTime::now_utc() - retention);
+        self.lite
+            .write("remove what has expired", async move |connection: &Connection| {
+                expiry::remove(connection, before).await
             })
             .await
     }
@@ -439,7 +451,7 @@ mod tests {
     #[tokio::test]
     async fn every_page_walks_an_index() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteEvents::open(&folder.path().join("inbox.db")).await.unwrap();
+        let store = SqliteEvents::open(&folder.path().join("inbox.db"), None).await.unwrap();
         store.migrate().await.unwrap();
         let now = OffsetDateTime::UNIX_EPOCH;
         let after = Some(Position { received_at: now, id: EventId::new() });

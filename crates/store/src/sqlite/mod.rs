@@ -11,6 +11,7 @@
 mod control;
 mod dead_letters;
 mod events;
+mod expiry;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
