@@ -37,8 +37,10 @@ async fn sqlite_control() {
 async fn sqlite_expiry() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("inbox.db");
-    let open = async |retention| -> Arc<dyn EventStore> {
-        Arc::new(SqliteEvents::open(&path, retention).await.unwrap())
+    let open = async |retention| {
+        let store: Arc<dyn EventStore> =
+            Arc::new(SqliteEvents::open(&path, retention).await.unwrap());
+        store
     };
     conformance::expiry(open(None).await, open(Some(conformance::RETENTION)).await).await;
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use futures::future::try_join_all;
 use scylla::value::CqlTimestamp;
 use time::OffsetDateTime;
+use time::macros::datetime;
 use triggerline_types::{CustomerId, DeliveryId, EventId, SubscriptionId, millis};
 use uuid::Uuid;
 
@@ -58,7 +59,9 @@ impl Search<'_> {
         let down = self.query.direction == Direction::NewestFirst;
         let mut span = span(self.query);
         while span.start < span.end {
-            let ends = (minute(span.start.0), minute(span.end.0));
+            // The end is not in the span.
+            let last = if span.end.1 == 0 { span.end.0 - 1 } else { span.end.0 };
+            let ends = (minute(span.start.0), minute(last));
             let minutes = self.ready.minutes(self.customer, &list, ends, down).await?;
             let Some(last) = minutes.last().copied() else { break };
             for minute in minutes {
@@ -133,10 +136,9 @@ fn instant(at: CqlTimestamp) -> OffsetDateTime {
 /// What is asked for: from an instant and an id to others, which are not in it. The least id is a
 /// UUID of version 0, which sorts before every delivery's.
 fn span(query: &DeadLetterQuery) -> Range<(i64, u128)> {
-    /// Later than all that is ever written, and an instant for both databases (the year 9999).
-    const END: i64 = 253_402_300_799_000;
     let from = query.from.map_or(0, millis).max(0);
-    let mut span = (from, 0)..(query.to.map_or(END, millis), 0);
+    let end = query.to.unwrap_or(datetime!(9999-12-31 23:59:59 UTC));
+    let mut span = (from, 0)..(millis(end), 0);
     if let Some((at, id)) = query.after {
         let place = (millis(at), id.as_uuid().as_u128());
         match query.direction {

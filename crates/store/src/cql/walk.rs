@@ -6,6 +6,7 @@ use std::ops::Range;
 use futures::future::try_join_all;
 use scylla::value::CqlTimestamp;
 use time::OffsetDateTime;
+use time::macros::datetime;
 use triggerline_types::{CustomerId, EventId};
 use uuid::Uuid;
 
@@ -213,9 +214,10 @@ impl Ready<'_> {
 fn span(query: &InboxQuery) -> Span {
     let bits = |id: EventId| id.as_uuid().as_u128();
     let first = |at: Option<OffsetDateTime>| at.map(|at| bits(EventId::first_at(at)));
-    // Ids are UUIDv7, and the databases sort by a UUID's version first (RFC 9562 §6.11 doesn't).
+    // The ends are UUIDv7 as all ids are: the databases sort by a UUID's version first, which
+    // RFC 9562 §6.11 doesn't.
     let oldest = bits(EventId::first_at(OffsetDateTime::UNIX_EPOCH));
-    let newest = 0xffff_ffff_ffff_7fff_bfff_ffff_ffff_ffff;
+    let newest = bits(EventId::first_at(datetime!(9999-12-31 23:59:59 UTC)));
     let mut span = first(query.from).unwrap_or(oldest)..first(query.to).unwrap_or(newest);
     if let Some(Position { id, .. }) = query.after {
         match query.direction {

@@ -9,7 +9,7 @@ use scylla::client::session::Session;
 use scylla::errors::{BadQuery, ExecutionError};
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
 use scylla::statement::prepared::PreparedStatement;
-use scylla::value::{CqlTimestamp, CqlValue, MaybeUnset, Unset};
+use scylla::value::{CqlTimestamp, CqlValue, MaybeUnset};
 use time::OffsetDateTime;
 use triggerline_types::{Attempt, CustomerId, Event, EventId, Fact, millis};
 
@@ -121,7 +121,8 @@ pub(super) async fn write(
         ));
     }
     let batches = batches.into_values().flat_map(pack).chain(alone.into_iter().map(|one| vec![one]));
-    stream::iter(batches.map(|batch| send(ready.session, batch)))
+    let requests: Vec<_> = batches.map(|rows| send(ready.session, rows)).collect();
+    stream::iter(requests)
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await?;
@@ -265,7 +266,7 @@ fn timestamp(millis: i64) -> Value {
 
 /// What is missing is left out: written as null, it would be a deletion that every read steps over.
 fn maybe(value: Option<CqlValue>) -> Value {
-    value.map_or(MaybeUnset::Unset(Unset), MaybeUnset::Set)
+    value.map_or(MaybeUnset::Unset, MaybeUnset::Set)
 }
 
 /// One partition's rows, in batches that the database takes.
