@@ -205,6 +205,51 @@ async fn nothing_is_lost_when_matcher_storage_and_delivery_are_killed() -> anyho
     world.tear_down().await
 }
 
+/// The same with the inbox in a cluster's database; every filter leads to what it should.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn an_inbox_in_cassandra_has_every_event_though_storage_is_killed() -> anyhow::Result<()> {
+    const FEWER: usize = 3_000;
+    let world = World::on_cassandra(BINARY).await?;
+    let receiver = Receiver::start().await?;
+    let mut services = Services::start(&world).await?;
+    let customers = customers(&world, &services.base, &receiver).await?;
+    let oracle = Mutex::new(Oracle::default());
+    let killing = async {
+        for share in [FEWER / 4, FEWER / 2] {
+            wait_until("work to be under way", LIMIT, || async {
+                let count = receiver.count();
+                if count > share { Ok(()) } else { Err(format!("{count} arrivals")) }
+            })
+            .await?;
+            let killed = std::mem::replace(&mut services.storage, world.start(&["storage"])?);
+            killed.kill().await?;
+        }
+        anyhow::Ok(())
+    };
+    let ((), killed) = tokio::join!(post(&customers, 0..FEWER, &oracle), killing);
+    killed?;
+    let oracle = oracle.into_inner()?;
+    assert_eq!(oracle.sent().len(), FEWER, "the gateway was never killed");
+    judge(&oracle, &receiver).await?;
+    check_inboxes(&customers, &oracle).await?;
+    for (n, customer) in customers.iter().enumerate() {
+        let count =
+            async |filter: String| inbox(&customer.client, &filter).await.map(|all| all.len());
+        let of_customer = FEWER / CUSTOMERS;
+        let big = (0..FEWER).filter(|one| one % CUSTOMERS == n && one % 1_000 > 500).count();
+        // Beside those that were posted there is the first one, of another type.
+        assert_eq!(count("order=asc".to_owned()).await?, of_customer + 1);
+        assert_eq!(count("event_type=order.created".to_owned()).await?, of_customer);
+        assert_eq!(count("event_type=order.warm-up&order=asc".to_owned()).await?, 1);
+        assert_eq!(count(format!("workflow_id={}", customer.big)).await?, big);
+        assert_eq!(count("status=failed".to_owned()).await?, 0);
+        assert_eq!(count("to=2020-01-01T00:00:00Z".to_owned()).await?, 0);
+    }
+    services.terminate().await?;
+    world.tear_down().await
+}
+
 /// What a receiver answers decides what happens to its delivery.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real parts: cargo xtask test"]

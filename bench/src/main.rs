@@ -3,7 +3,7 @@
 //!
 //! The cast: [`load`] sends requests, [`cpu`] asks the kernel what a process used, [`report`]
 //! holds rounds against each other. A benchmark each: [`gateway`] (with a peer, with a bare echo,
-//! at a fixed rate), [`producer`], [`consumer`], [`rate`], [`isolation`], [`sending`].
+//! at a fixed rate), [`producer`], [`consumer`], [`rate`], [`isolation`], [`sending`], [`storage`].
 #![allow(clippy::print_stdout, reason = "a command-line tool: printing is how it answers")]
 #![allow(clippy::cast_precision_loss, reason = "figures are for people")]
 
@@ -16,6 +16,7 @@ mod producer;
 mod rate;
 mod report;
 mod sending;
+mod storage;
 
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ enum Benchmark {
     Isolation(isolation::Options),
     /// P9: webhooks a second, against reqwest and against BullMQ + undici
     Sending(sending::Options),
+    /// Events a second into an inbox, against a row at a time; and what a page costs
+    Storage(storage::Options),
     /// The reference of `cpu`, as a server
     #[command(hide = true)]
     Echo,
@@ -80,6 +83,7 @@ fn main() -> anyhow::Result<()> {
             Benchmark::Rate(options) => rate::run(options).await,
             Benchmark::Isolation(options) => isolation::run(options).await,
             Benchmark::Sending(options) => sending::run(options).await,
+            Benchmark::Storage(options) => storage::run(options).await,
             Benchmark::Receiver { answer_after } => {
                 sending::receiver(Duration::from_millis(*answer_after)).await
             }

@@ -34,8 +34,14 @@ pub(crate) enum Piece<'a> {
     /// The event itself, held back or not: two pieces, as the first may come after the second.
     Event(&'a Event),
     /// That the matcher's summary has been seen.
-    Matched { at: OffsetDateTime },
-    Owed { subscription: SubscriptionId, delivery: DeliveryId, workflow: &'a str },
+    Matched {
+        at: OffsetDateTime,
+    },
+    Owed {
+        subscription: SubscriptionId,
+        delivery: DeliveryId,
+        workflow: &'a str,
+    },
     Attempt(&'a Attempt),
     /// Not a piece, but a list that leads to the event.
     Entry(List),
@@ -159,7 +165,12 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    pub(crate) fn owe(&mut self, subscription: SubscriptionId, delivery: DeliveryId, workflow: String) {
+    pub(crate) fn owe(
+        &mut self,
+        subscription: SubscriptionId,
+        delivery: DeliveryId,
+        workflow: String,
+    ) {
         let known = self.owed.entry(subscription).or_insert_with(|| (delivery, String::new()));
         if known.1 < workflow {
             known.1 = workflow;
@@ -254,7 +265,10 @@ mod tests {
             (status(EventStatus::PartiallyDelivered), Some(List::Unwell)),
             (status(EventStatus::Quarantined), Some(List::Held)),
             (status(EventStatus::Unmatched), Some(List::Unmatched)),
-            (InboxQuery { event_type: event_type(), ..InboxQuery::default() }, Some(by_type.clone())),
+            (
+                InboxQuery { event_type: event_type(), ..InboxQuery::default() },
+                Some(by_type.clone()),
+            ),
             (
                 InboxQuery {
                     event_type: event_type(),
@@ -263,7 +277,10 @@ mod tests {
                 },
                 Some(by_workflow),
             ),
-            (InboxQuery { event_type: event_type(), ..status(EventStatus::Unmatched) }, Some(by_type)),
+            (
+                InboxQuery { event_type: event_type(), ..status(EventStatus::Unmatched) },
+                Some(by_type),
+            ),
             (
                 InboxQuery { event_type: event_type(), ..status(EventStatus::Failed) },
                 Some(List::Unwell),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Cache, ControlStore, CqlEvents, EventStore, MemoryCache, PostgresControl, RedisCache, SecretKeys,
-    SqliteControl, SqliteEvents, StoreError,
+    Cache, ControlStore, CqlEvents, EventStore, MemoryCache, PostgresControl, RedisCache,
+    SecretKeys, SqliteControl, SqliteEvents, StoreError,
 };
 
 /// `postgres://user:password@host/database` or `sqlite:PATH`; secrets in it are sealed with `keys`.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use triggerline_store::{
-    ControlStore, EventStore, Following, InboxQuery, KeyCreation, NewCustomer,
-    NewSubscription, SecretKeys, SqliteControl, SqliteEvents, View, conformance,
+    ControlStore, EventStore, Following, InboxQuery, KeyCreation, NewCustomer, NewSubscription,
+    SecretKeys, SqliteControl, SqliteEvents, View, conformance,
 };
 use triggerline_types::{
     Actor, Customer, CustomerId, Endpoint, Secret, Selector, Subscription, SubscriptionId,

@@ -19,6 +19,8 @@ pub struct Parts {
     pub kafka: String,
     pub postgres: String,
     pub redis: String,
+    /// `host:port`
+    pub cassandra: String,
 }
 
 impl Parts {
@@ -32,6 +34,7 @@ impl Parts {
             kafka: get("TRIGGERLINE_TEST_KAFKA")?,
             postgres: get("TRIGGERLINE_TEST_POSTGRES")?,
             redis: get("TRIGGERLINE_TEST_REDIS")?,
+            cassandra: get("TRIGGERLINE_TEST_CASSANDRA")?,
         })
     }
 }
@@ -61,6 +64,14 @@ impl World {
         Ok(Self { folder, settings: settings.into(), binary: binary.to_owned(), database: None })
     }
 
+    /// The same with the inbox in Cassandra, in a keyspace of its own (which goes when the service is
+    /// taken down).
+    pub async fn on_cassandra(binary: &str) -> anyhow::Result<Self> {
+        let node = Parts::from_environment()?.cassandra;
+        let inbox = format!("cassandra://{node}/t{}?replication_factor=1", unique());
+        Self::with(binary, &[("TRIGGERLINE_INBOX__URL", &inbox)]).await
+    }
+
     /// On the real Kafka, PostgreSQL and Redis: tables made, topics applied.
     pub async fn on_real_parts(binary: &str) -> anyhow::Result<Self> {
         Self::with(binary, &[]).await
@@ -80,7 +91,7 @@ impl World {
         world.set("TRIGGERLINE_CONTROL__URL", &database.url);
         // Shared by all worlds: its keys are those of customers and API keys, which are not.
         world.set("TRIGGERLINE_CACHE__URL", &parts.redis);
-        world.set("TRIGGERLINE_INBOX__URL", &inbox);
+        world.settings.entry("TRIGGERLINE_INBOX__URL".to_owned()).or_insert(inbox);
         world.database = Some(database);
         world.run(&["migrate"]).await?;
         world.run(&["topics", "apply"]).await?;

@@ -15,7 +15,6 @@ use serde_json::json;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use triggerline_kafka::{Producer, Topic, Topics};
-use triggerline_service::clock::Clock;
 use triggerline_store::{ControlStore, Following};
 use triggerline_types::{
     Actor, Event, EventId, EventType, Subscription, SubscriptionId, SubscriptionState,
@@ -61,7 +60,6 @@ pub(crate) struct Watchman {
     pub(crate) subscriptions: Arc<Following<()>>,
     pub(crate) producer: Producer,
     pub(crate) topics: Topics,
-    pub(crate) clock: Clock,
     /// How long an endpoint may fail.
     pub(crate) patience: Duration,
 }

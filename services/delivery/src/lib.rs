@@ -87,7 +87,6 @@ impl App {
             subscriptions: Arc::clone(&subscriptions),
             producer: producer.clone(),
             topics: topics.clone(),
-            clock: clock.clone(),
             patience: config.disable_after,
         };
         let news = Arc::new(Notify::new());

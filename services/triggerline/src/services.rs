@@ -101,7 +101,9 @@ pub(crate) fn cache(config: &Config) -> anyhow::Result<Arc<dyn Cache>> {
 }
 
 pub(crate) async fn events(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
-    open_events(&config.inbox.url, config.inbox.retention).await.map_err(|error| at("inbox.url", error))
+    open_events(&config.inbox.url, config.inbox.retention)
+        .await
+        .map_err(|error| at("inbox.url", error))
 }
 
 /// An inbox that has its tables: a service must not start on an empty file and wait for ever.

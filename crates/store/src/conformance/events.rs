@@ -11,8 +11,8 @@ use triggerline_types::{
 };
 
 use crate::{
-    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Page, Position,
-    StoredDelivery, StoredEvent,
+    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Page, Position, StoredDelivery,
+    StoredEvent,
 };
 
 /// Every promise of [`EventStore`], on a store with nothing in it.
@@ -45,9 +45,9 @@ pub async fn expiry(forever: Arc<dyn EventStore>, store: Arc<dyn EventStore>) {
     };
     let minute = Duration::from_mins(1);
     // One expires while it is looked for, one has before it was written.
-    let soon = received(customer, RETENTION - Duration::from_secs(3));
+    let soon = received(customer, RETENTION.saturating_sub(Duration::from_secs(3)));
     let old = received(customer, RETENTION + minute);
-    let young = received(customer, RETENTION - minute);
+    let young = received(customer, RETENTION.saturating_sub(minute));
     let others = received(other, RETENTION + minute);
     let mut facts = Vec::new();
     for event in [&soon, &old, &young, &others] {

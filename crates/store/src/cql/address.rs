@@ -52,8 +52,9 @@ impl Address {
                 "datacenter" => address.datacenter = Some(value.into_owned()),
                 "replication_factor" => {
                     let factor = value.parse().ok().filter(|factor| (1..=9).contains(factor));
-                    address.replication_factor = factor
-                        .ok_or_else(|| wrong("has a replication_factor that is not 1 to 9".into()))?;
+                    address.replication_factor = factor.ok_or_else(|| {
+                        wrong("has a replication_factor that is not 1 to 9".into())
+                    })?;
                 }
                 other => return Err(wrong(format!("has the parameter {other:?}; {KNOWN}"))),
             }

@@ -55,17 +55,17 @@ struct Search<'a> {
 
 impl Search<'_> {
     async fn walk(mut self) -> Result<Page<DeadLetter, Place>, StoreError> {
-        let list = list(self.query.subscription_id);
+        let name = list(self.query.subscription_id);
         let down = self.query.direction == Direction::NewestFirst;
         let mut span = span(self.query);
         while span.start < span.end {
             // The end is not in the span.
             let last = if span.end.1 == 0 { span.end.0 - 1 } else { span.end.0 };
             let ends = (minute(span.start.0), minute(last));
-            let minutes = self.ready.minutes(self.customer, &list, ends, down).await?;
+            let minutes = self.ready.minutes(self.customer, &name, ends, down).await?;
             let Some(last) = minutes.last().copied() else { break };
             for minute in minutes {
-                if let Some(next) = self.minute(&list, minute, span.clone(), down).await? {
+                if let Some(next) = self.minute(&name, minute, span.clone(), down).await? {
                     return Ok(Page { items: self.items, next: Some(next) });
                 }
             }
@@ -77,7 +77,7 @@ impl Search<'_> {
     /// Looks at the entries of a minute. The place where the page ends, if it does.
     async fn minute(
         &mut self,
-        list: &str,
+        name: &str,
         minute: i64,
         mut span: Range<(i64, u128)>,
         down: bool,
@@ -86,7 +86,7 @@ impl Search<'_> {
         let statement = if down { &statements.dead_down } else { &statements.dead_up };
         loop {
             let ((from, first), (to, last)) = (span.start, span.end);
-            let key = (self.customer.as_uuid(), list, CqlTimestamp(minute));
+            let key = (self.customer.as_uuid(), name, CqlTimestamp(minute));
             let ids = [first, last].map(Uuid::from_u128);
             let (from, to) = (CqlTimestamp(from), CqlTimestamp(to));
             let values = (key.0, key.1, key.2, from, ids[0], to, ids[1], AT_ONCE);

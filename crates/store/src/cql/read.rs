@@ -9,7 +9,9 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
 use time::OffsetDateTime;
-use triggerline_types::{Attempt, CustomerId, DeliveryId, Event, EventId, EventType, SubscriptionId};
+use triggerline_types::{
+    Attempt, CustomerId, DeliveryId, Event, EventId, EventType, SubscriptionId,
+};
 use uuid::Uuid;
 
 use super::write::minute_of;

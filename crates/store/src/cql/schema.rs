@@ -198,7 +198,11 @@ mod tests {
         let all = statements("triggerline", 3);
         assert!(all[0].contains("IF NOT EXISTS triggerline WITH"), "{}", all[0]);
         assert!(all[0].contains("'replication_factor': 3}"), "{}", all[0]);
-        assert!(all[1].starts_with("CREATE TABLE IF NOT EXISTS triggerline.events ("), "{}", all[1]);
+        assert!(
+            all[1].starts_with("CREATE TABLE IF NOT EXISTS triggerline.events ("),
+            "{}",
+            all[1]
+        );
         assert_eq!(all.len(), 5);
     }
 }

@@ -131,8 +131,8 @@ impl<'a> Walk<'a> {
 
     async fn find_minutes(&mut self) -> Result<bool, StoreError> {
         let Some((first, last)) = self.further else { return Ok(false) };
-        let list = self.list.as_ref().map(List::name).unwrap_or_default();
-        let found = self.ready.minutes(self.customer, &list, (first, last), self.down).await?;
+        let name = self.list.as_ref().map(List::name).unwrap_or_default();
+        let found = self.ready.minutes(self.customer, &name, (first, last), self.down).await?;
         self.further = found.last().filter(|_| found.len() == LEADS as usize).and_then(|minute| {
             let left = if self.down { (first, minute - 1) } else { (minute + 1, last) };
             (left.0 <= left.1).then_some(left)
@@ -159,7 +159,8 @@ impl<'a> Walk<'a> {
             let ids: Vec<(Uuid,)> = self.ready.rows(statement, values).await?;
             let ids: Vec<_> = ids.into_iter().map(|(id,)| EventId::from_uuid(id)).collect();
             let is_cut = ids.len() == usize::try_from(limit).unwrap_or(usize::MAX);
-            let rest = ids.last().filter(|_| is_cut).and_then(|last| after(&span, *last, self.down));
+            let rest =
+                ids.last().filter(|_| is_cut).and_then(|last| after(&span, *last, self.down));
             let pieces = ids.iter().map(|id| self.ready.pieces(self.customer, *id));
             let pieces = try_join_all(pieces).await?;
             return Ok((ids.into_iter().zip(pieces).collect(), rest));
@@ -198,14 +199,14 @@ impl Ready<'_> {
     pub(super) async fn minutes(
         &self,
         customer: CustomerId,
-        list: &str,
+        name: &str,
         (first, last): (i64, i64),
         down: bool,
     ) -> Result<Vec<i64>, StoreError> {
         let statements = self.statements;
         let statement = if down { &statements.minutes_down } else { &statements.minutes_up };
         let ends = [first, last].map(CqlTimestamp);
-        let values = (customer.as_uuid(), list, ends[0], ends[1], LEADS);
+        let values = (customer.as_uuid(), name, ends[0], ends[1], LEADS);
         let found: Vec<(CqlTimestamp,)> = self.rows(statement, values).await?;
         Ok(found.into_iter().map(|(minute,)| minute.0).collect())
     }

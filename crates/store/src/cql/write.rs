@@ -120,12 +120,10 @@ pub(super) async fn write(
             ttl,
         ));
     }
-    let batches = batches.into_values().flat_map(pack).chain(alone.into_iter().map(|one| vec![one]));
+    let batches =
+        batches.into_values().flat_map(pack).chain(alone.into_iter().map(|one| vec![one]));
     let requests: Vec<_> = batches.map(|rows| send(ready.session, rows)).collect();
-    stream::iter(requests)
-        .buffer_unordered(AT_ONCE)
-        .try_collect::<()>()
-        .await?;
+    stream::iter(requests).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     known.learn(leads.into_keys(), at);
     Ok(())
 }

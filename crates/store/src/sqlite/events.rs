@@ -20,11 +20,11 @@ use uuid::Uuid;
 
 use super::{Fault, Lite, column, dead_letters, expiry};
 use crate::error::StoreError;
-use crate::words;
 use crate::event::{
-    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Page, Position,
-    StoredDelivery, StoredEvent,
+    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Page, Position, StoredDelivery,
+    StoredEvent,
 };
+use crate::words;
 
 const MIGRATIONS: &[&str] =
     &[include_str!("events.sql"), include_str!("events_2.sql"), include_str!("events_3.sql")];

@@ -1,0 +1,261 @@
+//! `storage`: events a second into an inbox, each with its summary and one attempt, in the batches
+//! that the storage service makes; against a client that writes the same facts into the same
+//! database a row at a time. Then what a page costs, at the top and deep down.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use hdrhistogram::Histogram;
+use libsql::params;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use serde_json::json;
+use time::OffsetDateTime;
+use triggerline_store::{Direction, EventStore, InboxQuery, Position, open_events};
+use triggerline_types::{
+    Attempt, CustomerId, DeliveryId, Event, EventId, EventStatus, EventType, Fact, Matched,
+    Outcome, Owed, Response, SubscriptionId,
+};
+
+use crate::report::{Figures, Report};
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The inbox to fill: sqlite:PATH or cassandra://HOST:PORT/KEYSPACE?replication_factor=1. It
+    /// should be empty.
+    #[arg(long)]
+    inbox: String,
+    /// Events, in each round.
+    #[arg(long, default_value_t = 20_000)]
+    events: usize,
+    /// Events that the other client writes, in each round.
+    #[arg(long, default_value_t = 2_000)]
+    others: usize,
+    /// Facts that one call takes in: what the storage service gathers meanwhile.
+    #[arg(long, default_value_t = 500)]
+    batch: usize,
+    /// Of how many customers: a partition of Kafka has several.
+    #[arg(long, default_value_t = 10)]
+    customers: usize,
+    #[arg(long, default_value_t = 1_000)]
+    payload: usize,
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Pages of 50 that are read of each kind.
+    #[arg(long, default_value_t = 500)]
+    pages: usize,
+}
+
+pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+    let scheme = options.inbox.split(':').next().unwrap_or_default();
+    let (name, other) = match scheme {
+        "sqlite" => ("storage-sqlite", "sqlite, a row at a time"),
+        "scylla" | "cassandra" => ("storage-cassandra", "cassandra, a row at a time"),
+        _ => anyhow::bail!("--inbox starts with {scheme:?}; sqlite: or cassandra:// are measured"),
+    };
+    let store = open_events(&options.inbox, None).await?;
+    store.migrate().await?;
+    let setting = json!({
+        "events": options.events, "batch": options.batch, "customers": options.customers,
+        "payload_bytes": options.payload, "facts_of_an_event": 3,
+    });
+    let mut report = Report::new(name, setting);
+    let customers: Vec<_> = (0..options.customers).map(|_| CustomerId::new()).collect();
+    for round in 1..=options.rounds {
+        println!("round {round} of {}", options.rounds);
+        let facts = facts(&customers, options.events, options.payload);
+        let began = Instant::now();
+        for batch in facts.chunks(options.batch) {
+            store.apply(batch).await?;
+        }
+        report.add("triggerline", rate(options.events, began.elapsed()));
+        let facts = self::facts(&customers, options.others, options.payload);
+        let spent = match scheme {
+            "sqlite" => one_by_one_in_sqlite(&options.inbox, &facts).await?,
+            _ => one_by_one_in_cassandra(&options.inbox, &facts).await?,
+        };
+        report.add(other, rate(options.others, spent));
+    }
+    report.end()?;
+    pages(&*store, &customers, options.pages).await
+}
+
+fn rate(events: usize, spent: Duration) -> Figures {
+    Figures::from([("events/s", events as f64 / spent.as_secs_f64())])
+}
+
+/// Events as they come: the three facts of each not far from each other.
+fn facts(customers: &[CustomerId], events: usize, payload: usize) -> Vec<Fact> {
+    let subscription_id = SubscriptionId::new();
+    let body = format!("{{\"note\":\"{}\"}}", "x".repeat(payload));
+    let each = (0..events).map(|n| {
+        let (id, customer_id) = (EventId::new(), customers[n % customers.len()]);
+        let (delivery_id, at) = (DeliveryId::of(id, subscription_id), id.received_at());
+        let event_type = if n % 1_000 == 0 { "rare" } else { "order.created" };
+        let refused = n % 500 == 0;
+        let outcome = if refused {
+            Outcome::DeadLettered { reason: "the receiver answered 404".to_owned() }
+        } else {
+            Outcome::Delivered
+        };
+        [
+            Fact::Event(Event {
+                id,
+                customer_id,
+                event_type: EventType::parse(event_type).unwrap_or_else(|_| unreachable!()),
+                source: "bench".to_owned(),
+                subject: None,
+                occurred_at: at,
+                received_at: at,
+                extensions: std::collections::BTreeMap::new(),
+                traceparent: None,
+                quarantined: None,
+                payload: body.clone().into(),
+            }),
+            Fact::Matched(Matched {
+                event_id: id,
+                customer_id,
+                at,
+                owed: vec![Owed {
+                    delivery_id,
+                    subscription_id,
+                    workflow_id: "workflow".to_owned(),
+                }],
+            }),
+            Fact::Attempted(Attempt {
+                delivery_id,
+                event_id: id,
+                customer_id,
+                subscription_id,
+                number: 1,
+                started_at: at,
+                latency: Duration::from_millis(12),
+                response: Response::Answered {
+                    status: if refused { 404 } else { 200 },
+                    excerpt: "ok".to_owned(),
+                },
+                outcome,
+            }),
+        ]
+    });
+    each.flatten().collect()
+}
+
+/// What a first attempt at this would be: an upsert for each fact, awaited.
+async fn one_by_one_in_cassandra(url: &str, facts: &[Fact]) -> anyhow::Result<Duration> {
+    let (node, rest) =
+        url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).context("an address")?;
+    let keyspace = rest.split('?').next().unwrap_or_default();
+    let session: Session = SessionBuilder::new().known_node(node).build().await?;
+    session.use_keyspace(keyspace, false).await?;
+    let table = "CREATE TABLE IF NOT EXISTS naive (customer_id uuid, event_id uuid, payload blob, \
+         status text, attempts int, PRIMARY KEY (customer_id, event_id))";
+    session.query_unpaged(table, ()).await?;
+    let put = "INSERT INTO naive (customer_id, event_id, payload, status) VALUES (?, ?, ?, ?)";
+    let put = session.prepare(put).await?;
+    let change = "UPDATE naive SET status = ?, attempts = ? WHERE customer_id = ? AND event_id = ?";
+    let change = session.prepare(change).await?;
+    let began = Instant::now();
+    for fact in facts {
+        let (customer, event) = (*fact.customer_id().as_uuid(), *fact.event_id().as_uuid());
+        match fact {
+            Fact::Event(one) => {
+                let values = (customer, event, one.payload.to_vec(), "accepted");
+                session.execute_unpaged(&put, values).await?;
+            }
+            Fact::Matched(_) => {
+                session.execute_unpaged(&change, ("pending", 0, customer, event)).await?;
+            }
+            Fact::Attempted(_) => {
+                session.execute_unpaged(&change, ("delivered", 1, customer, event)).await?;
+            }
+        }
+    }
+    Ok(began.elapsed())
+}
+
+/// The same: a statement for each fact, each durable before the next.
+async fn one_by_one_in_sqlite(url: &str, facts: &[Fact]) -> anyhow::Result<Duration> {
+    let path = format!("{}-naive", url.trim_start_matches("sqlite:"));
+    let file = libsql::Builder::new_local(Path::new(&path)).build().await?.connect()?;
+    for pragma in ["journal_mode = WAL", "synchronous = FULL"] {
+        let mut rows = file.query(&format!("PRAGMA {pragma}"), ()).await?;
+        while rows.next().await?.is_some() {}
+    }
+    let table = "CREATE TABLE IF NOT EXISTS naive (customer_id BLOB, event_id BLOB, payload BLOB, \
+         status TEXT, attempts INTEGER, PRIMARY KEY (customer_id, event_id))";
+    file.execute(table, ()).await?;
+    let began = Instant::now();
+    for fact in facts {
+        let key = || {
+            let (customer, event) = (fact.customer_id(), fact.event_id());
+            (customer.as_uuid().as_bytes().to_vec(), event.as_uuid().as_bytes().to_vec())
+        };
+        let (customer, event) = key();
+        let change =
+            "UPDATE naive SET status = ?1, attempts = ?2 WHERE customer_id = ?3 AND event_id = ?4";
+        match fact {
+            Fact::Event(one) => {
+                let put = "INSERT INTO naive VALUES (?1, ?2, ?3, 'accepted', 0)";
+                file.execute(put, params![customer, event, one.payload.to_vec()]).await?;
+            }
+            Fact::Matched(_) => {
+                file.execute(change, params!["pending", 0, customer, event]).await?;
+            }
+            Fact::Attempted(_) => {
+                file.execute(change, params!["delivered", 1, customer, event]).await?;
+            }
+        }
+    }
+    Ok(began.elapsed())
+}
+
+/// What pages cost, each kind at the top of the inbox and in the middle of it.
+async fn pages(
+    store: &dyn EventStore,
+    customers: &[CustomerId],
+    pages: usize,
+) -> anyhow::Result<()> {
+    let customer = customers[0];
+    let (mut query, mut count) = (InboxQuery { limit: 200, ..InboxQuery::default() }, 0);
+    let mut middle: Vec<Position> = Vec::new();
+    let began = OffsetDateTime::now_utc();
+    loop {
+        let page = store.inbox(customer, &query).await?;
+        count += page.items.len();
+        let Some(next) = page.next else { break };
+        middle.push(next);
+        query.after = Some(next);
+    }
+    let spent = OffsetDateTime::now_utc() - began;
+    println!("\npages of 50, of a customer with {count} events (all of them in {spent:.1})");
+    let deep = middle.get(middle.len() / 2).copied();
+    let rare = EventType::parse("rare").ok();
+    let kinds = [
+        ("newest first", InboxQuery::default()),
+        ("newest first, from the middle", InboxQuery { after: deep, ..InboxQuery::default() }),
+        (
+            "oldest first, from the middle",
+            InboxQuery { after: deep, direction: Direction::OldestFirst, ..InboxQuery::default() },
+        ),
+        ("a rare type", InboxQuery { event_type: rare, ..InboxQuery::default() }),
+        ("failed", InboxQuery { status: Some(EventStatus::Failed), ..InboxQuery::default() }),
+    ];
+    for (name, query) in kinds {
+        let (mut times, mut found) = (Histogram::<u64>::new(3)?, 0);
+        for _ in 0..pages {
+            let began = Instant::now();
+            found = store.inbox(customer, &query).await?.items.len();
+            times.record(u64::try_from(began.elapsed().as_micros())?)?;
+        }
+        let at = |quantile| times.value_at_quantile(quantile) as f64 / 1_000.0;
+        println!(
+            "  {name:<32} {found:>3} found   p50 {:.2} ms   p95 {:.2} ms   p99 {:.2} ms",
+            at(0.5),
+            at(0.95),
+            at(0.99)
+        );
+    }
+    Ok(())
+}
