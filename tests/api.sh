@@ -1,28 +1,30 @@
 #!/usr/bin/env bash
 # The gateway, asked by other people's clients: gRPC by reflection, CloudEvents by CNCF's packages,
 # RateLimit fields by a parser of structured fields, the OpenAPI document by Redocly and Schemathesis. And its
-# webhooks, verified by other people's receivers: standardwebhooks (PyPI, npm) and svix (npm).
+# webhooks, verified by other people's receivers: standardwebhooks (PyPI, npm) and svix (npm). And the
+# rows of an inbox in Cassandra, read by DataStax's driver.
 #
-# `cargo xtask test` runs this. By hand it wants TRIGGERLINE_BIN and TRIGGERLINE_TEST_REDIS (see
-# target/services.env), Python 3.11 with venv, Node 20 with npm, and cmp. The clients are pinned in
+# `cargo xtask test` runs this. By hand it wants TRIGGERLINE_BIN, TRIGGERLINE_TEST_REDIS and
+# TRIGGERLINE_TEST_CASSANDRA (see target/services.env), Python 3.11 with venv, Node 20 with npm, and cmp. The clients are pinned in
 # tests/clients and installed once, into the cache (TRIGGERLINE_CACHE). `tests/api.sh grpc fuzz`
 # runs only these parts.
 set -euo pipefail
 
 : "${TRIGGERLINE_BIN:?the binary under test}" "${TRIGGERLINE_TEST_REDIS:?redis://host:port}"
-[ $# -gt 0 ] || set -- grpc connections cloudevents webhooks rate lint shapes fuzz
+: "${TRIGGERLINE_TEST_CASSANDRA:?host:port}"
+[ $# -gt 0 ] || set -- grpc connections cloudevents webhooks rate lint shapes rows fuzz
 
 here=$(cd "$(dirname "$0")" && pwd)
 clients=$here/clients
 world=$(mktemp -d -t triggerline-api-XXXXXX)
-dev= part=
+dev= rows= part=
 finish() {
     local status=$?
     if [ "$status" -ne 0 ] && [ -s "$world/dev.log" ]; then
         echo "tests/api.sh failed${part:+ in part $part}. What the gateway said last:" >&2
         { grep -v '"target":"access"' "$world/dev.log" || true; } | tail -n 20 >&2
     fi
-    [ -z "$dev" ] || kill "$dev" 2>/dev/null || true
+    [ -z "$dev$rows" ] || kill $dev $rows 2>/dev/null || true
     wait 2>/dev/null || true
     rm -rf "$world"
 }
@@ -62,22 +64,34 @@ export PYTHONDONTWRITEBYTECODE=1 NO_COLOR=1 REDOCLY_TELEMETRY=off REDOCLY_SUPPRE
 # None of the clients may go through a proxy to reach this machine.
 export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 
-TRIGGERLINE_LOG__FORMAT=json "$TRIGGERLINE_BIN" dev --data "$world/data" --http 127.0.0.1:0 --grpc 127.0.0.1:0 \
-    --admin 127.0.0.1:0 --kafka-listen 127.0.0.1:0 --redis "$TRIGGERLINE_TEST_REDIS" >/dev/null 2>"$world/dev.log" &
+# start NAME OPTION…: a `triggerline dev` with data and log of its own; $! is its process.
+start() {
+    local name=$1
+    shift
+    TRIGGERLINE_LOG__FORMAT=json "$TRIGGERLINE_BIN" dev --data "$world/$name" --http 127.0.0.1:0 --grpc 127.0.0.1:0 \
+        --admin 127.0.0.1:0 --kafka-listen 127.0.0.1:0 "$@" >/dev/null 2>"$world/$name.log" &
+}
+# serves NAME PROCESS
+serves() {
+    local tries=0
+    until grep -qs '"message":"serving"' "$world/$1.log"; do
+        kill -0 "$2" 2>/dev/null || fail "triggerline dev ended: $(tail -n 1 "$world/$1.log")"
+        tries=$((tries + 1))
+        [ "$tries" -lt 600 ] || fail "waited 60 s for triggerline dev"
+        sleep 0.1
+    done
+}
+# field NAME MEMBER: of the line that says where it serves.
+field() { sed -n "s/.*\"message\":\"serving\".*\"$2\":\"\([^\"]*\)\".*/\1/p" "$world/$1.log"; }
+
+start dev --redis "$TRIGGERLINE_TEST_REDIS"
 dev=$!
-tries=0
-until grep -qs '"message":"serving"' "$world/dev.log"; do
-    kill -0 "$dev" 2>/dev/null || fail "triggerline dev ended"
-    tries=$((tries + 1))
-    [ "$tries" -lt 600 ] || fail "waited 60 s for triggerline dev"
-    sleep 0.1
-done
-field() { sed -n "s/.*\"message\":\"serving\".*\"$1\":\"\([^\"]*\)\".*/\1/p" "$world/dev.log"; }
-TL_HTTP=$(field http) TL_GRPC=$(field grpc) TL_KEY=$(cat "$world/data/api-key")
+serves dev "$dev"
+TL_HTTP=$(field dev http) TL_GRPC=$(field dev grpc) TL_KEY=$(cat "$world/dev/api-key")
 export TL_HTTP TL_GRPC TL_KEY
 
-export TRIGGERLINE_CONTROL__URL=sqlite:$world/data/control.db
-TRIGGERLINE_CONTROL__PEPPER=$(cat "$world/data/pepper")
+export TRIGGERLINE_CONTROL__URL=sqlite:$world/dev/control.db
+TRIGGERLINE_CONTROL__PEPPER=$(cat "$world/dev/pepper")
 export TRIGGERLINE_CONTROL__PEPPER
 customer() { "$TRIGGERLINE_BIN" customers create --output json "$@" 2>>"$world/dev.log"; }
 key() { "$TRIGGERLINE_BIN" keys create --output json "$@" 2>>"$world/dev.log"; }
@@ -146,6 +160,23 @@ part_fuzz() {
     made=$(key --customer "$id" --name fuzzer --scope "$SCOPES" --rate-limit 10000/1s)
     TL_CUSTOMER_ID=$id TL_KEY=$(member api_key <<<"$made") TL_KEY_ID=$(member key_id <<<"$made") \
         "$python" "$clients/fuzz.py"
+}
+
+part_rows() {
+    local keyspace=rows_$$_$RANDOM
+    # Its own control store and pepper: those of the other stand in the environment.
+    (
+        unset TRIGGERLINE_CONTROL__URL TRIGGERLINE_CONTROL__PEPPER
+        start rows --inbox "cassandra://$TRIGGERLINE_TEST_CASSANDRA/$keyspace?replication_factor=1"
+        echo $! >"$world/rows.pid"
+    )
+    rows=$(cat "$world/rows.pid")
+    serves rows "$rows"
+    TL_HTTP=$(field rows http) TL_KEY=$(cat "$world/rows/api-key") TL_CQL_KEYSPACE=$keyspace \
+        TL_CQL_HOST=${TRIGGERLINE_TEST_CASSANDRA%:*} TL_CQL_PORT=${TRIGGERLINE_TEST_CASSANDRA##*:} \
+        "$python" "$clients/rows_cql.py"
+    kill "$rows"
+    rows=
 }
 
 for part in "$@"; do

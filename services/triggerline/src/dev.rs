@@ -22,6 +22,7 @@ pub(crate) async fn run(options: &Dev) -> anyhow::Result<()> {
             data: &options.data,
             kafka_listen: options.kafka.is_none().then_some(options.kafka_listen),
             own_control: options.postgres.is_some(),
+            own_inbox: options.inbox.is_some(),
         },
     )
     .await?;
@@ -51,6 +52,9 @@ fn overrides(options: &Dev) -> Vec<(String, String)> {
     }
     if let Some(postgres) = &options.postgres {
         overrides.push(("control.url", postgres.clone()));
+    }
+    if let Some(inbox) = &options.inbox {
+        overrides.push(("inbox.url", inbox.clone()));
     }
     overrides.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

@@ -28,6 +28,7 @@ pub(crate) struct Options<'a> {
     pub(crate) kafka_listen: Option<SocketAddr>,
     /// Whether the control store is the settings' own, not a file in `data`.
     pub(crate) own_control: bool,
+    pub(crate) own_inbox: bool,
 }
 
 pub(crate) struct Platform {
@@ -67,7 +68,9 @@ impl Platform {
         if !options.own_control {
             config.control.url = sqlite(&options.data.join("control.db"))?;
         }
-        config.inbox.url = sqlite(&options.data.join("inbox.db"))?;
+        if !options.own_inbox {
+            config.inbox.url = sqlite(&options.data.join("inbox.db"))?;
+        }
         if config.control.pepper.is_empty() {
             config.control.pepper = pepper(options.data)?;
         }

@@ -123,6 +123,7 @@ impl<'a> Walk<'a> {
             if let Some(span) = rest {
                 // The minutes after it are read when their turn has come.
                 self.rest = Some((*minute, span));
+                self.ahead = 1;
                 break;
             }
         }

@@ -91,17 +91,17 @@ pub(super) async fn write(
         // What would have expired by now is not written at all.
         let Some(ttl) = ttl(row.event, retention, now) else { continue };
         let here = minute_of(row.event);
-        let mut lead = |list: String, minute| {
-            let longest = leads.entry((row.customer, list, minute)).or_default();
-            *longest = (*longest).max(ttl);
+        let mut lead = |list: String, minute, ttl| {
+            leads.insert((row.customer, list, minute), ttl);
         };
         match &row.piece {
-            Piece::Event(_) => lead(String::new(), here),
-            Piece::Entry(list) => lead(list.name(), here),
+            Piece::Event(_) => lead(String::new(), here, ttl),
+            Piece::Entry(list) => lead(list.name(), here, ttl),
             Piece::GivenUp(attempt) => {
                 let there = minute(millis(attempt.started_at));
                 for list in dead_lists(attempt) {
-                    lead(list, there);
+                    // It may lead to others, of events that are kept for longer than this one.
+                    lead(list, there, seconds(retention));
                 }
                 alone.extend(given_up(ready.statements, &row, attempt, ttl));
                 continue;
@@ -128,12 +128,20 @@ pub(super) async fn write(
     Ok(())
 }
 
+/// What the database takes at most: 20 years, of which a little is left for [`LONGER`].
+const LONGEST: i64 = 19 * 365 * 24 * 3_600;
+
 /// Seconds until an event expires; 0 for never, `None` if it has already.
 fn ttl(event: EventId, retention: Option<Duration>, now: OffsetDateTime) -> Option<i64> {
     let Some(retention) = retention else { return Some(0) };
     let left = (event.received_at() + retention - now).whole_seconds();
-    // What the database takes at most is 20 years.
-    (left > 0).then(|| left.min(20 * 365 * 24 * 3_600))
+    (left > 0).then(|| left.min(LONGEST))
+}
+
+/// For how long something is kept that is written now; 0 for ever.
+fn seconds(retention: Option<Duration>) -> i64 {
+    let seconds = retention.map(|time| i64::try_from(time.as_secs()).unwrap_or(LONGEST));
+    seconds.map_or(0, |seconds| seconds.min(LONGEST))
 }
 
 /// Where a dead letter is looked for: among all, and among its subscription's.
@@ -304,4 +312,43 @@ async fn send(session: &Session, mut rows: Vec<Bound<'_>>) -> Result<(), StoreEr
         }
         _ => super::unavailable(OPERATION, error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn what_is_about_an_event_expires_with_it() {
+        let now = datetime!(2026-11-27 12:00:30.500 UTC);
+        let day = Duration::from_hours(24);
+        let year = 365 * day;
+        let hours = |ago: i64| now - time::Duration::hours(ago);
+        for (received, retention, expected) in [
+            (now, None, Some(0)),
+            (now, Some(day), Some(24 * 3_600)),
+            (hours(23), Some(day), Some(3_600)),
+            (hours(24), Some(day), None),
+            (hours(25), Some(day), None),
+            // Of a clock that goes ahead.
+            (hours(-1), Some(day), Some(25 * 3_600)),
+            (now, Some(100 * year), Some(LONGEST)),
+        ] {
+            let left = ttl(EventId::received(received), retention, now);
+            assert_eq!(left, expected, "{received} for {retention:?}");
+        }
+    }
+
+    #[test]
+    fn a_partition_is_a_minute() {
+        for (at, expected) in [
+            (datetime!(2026-11-27 12:00:30.500 UTC), datetime!(2026-11-27 12:00 UTC)),
+            (datetime!(2026-11-27 12:00 UTC), datetime!(2026-11-27 12:00 UTC)),
+            (datetime!(2026-11-27 11:59:59.999 UTC), datetime!(2026-11-27 11:59 UTC)),
+        ] {
+            assert_eq!(minute_of(EventId::received(at)), millis(expected), "{at}");
+        }
+    }
 }
