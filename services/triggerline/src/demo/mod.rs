@@ -43,7 +43,12 @@ pub(crate) async fn run(options: &Demo) -> anyhow::Result<ExitCode> {
     let listen = ([127, 0, 0, 1], 0).into();
     let platform = Platform::start(
         config,
-        Options { data: data.path(), kafka_listen: Some(listen), own_control: false },
+        Options {
+            data: data.path(),
+            kafka_listen: Some(listen),
+            own_control: false,
+            own_inbox: false,
+        },
     );
     let mut platform = platform.await?;
     let receiver = Arc::new(Receiver::start().await?);
