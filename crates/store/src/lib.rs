@@ -3,7 +3,7 @@
 //! - A [`ControlStore`] holds what people set up: customers, API keys, schemas, subscriptions,
 //!   and who changed what. PostgreSQL in production, SQLite embedded.
 //! - An [`EventStore`] holds what happened: the inbox of events, deliveries and
-//!   attempts. SQLite today; DynamoDB and ScyllaDB stand behind the same promises.
+//!   attempts. SQLite on one machine; ScyllaDB, Cassandra or DynamoDB behind the same promises.
 //! - A [`Cache`] holds what may be forgotten without losing an event: rate limits and
 //!   idempotency keys. Redis for several gateways, memory for one.
 //! - A [`Following`] keeps one service's picture of all subscriptions up to date, so
@@ -16,6 +16,7 @@ pub mod cache;
 pub mod conformance;
 mod control;
 mod cql;
+mod dynamo;
 mod error;
 mod event;
 mod following;
@@ -41,6 +42,7 @@ pub use control::{
     SubscriptionFields,
 };
 pub use cql::CqlEvents;
+pub use dynamo::DynamoEvents;
 pub use error::StoreError;
 pub use event::{
     DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Page, Position, StoredDelivery,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Cache, ControlStore, CqlEvents, EventStore, MemoryCache, PostgresControl, RedisCache,
-    SecretKeys, SqliteControl, SqliteEvents, StoreError,
+    Cache, ControlStore, CqlEvents, DynamoEvents, EventStore, MemoryCache, PostgresControl,
+    RedisCache, SecretKeys, SqliteControl, SqliteEvents, StoreError,
 };
 
 /// `postgres://user:password@host/database` or `sqlite:PATH`; secrets in it are sealed with `keys`.
@@ -23,8 +23,8 @@ pub async fn open_control(
     }
 }
 
-/// `sqlite:PATH`, or `scylla://[user:password@]host[:port]/keyspace` (`cassandra://…`), whose events
-/// are kept for `retention`, or for ever.
+/// `sqlite:PATH`, `scylla://[user:password@]host[:port]/keyspace` (`cassandra://…`) or `dynamodb:TABLE`,
+/// whose events are kept for `retention`, or for ever.
 pub async fn open_events(
     url: &str,
     retention: Option<Duration>,
@@ -32,9 +32,10 @@ pub async fn open_events(
     match scheme(url) {
         "sqlite" => Ok(Arc::new(SqliteEvents::open(&path(url)?, retention).await?)),
         "scylla" | "cassandra" => Ok(Arc::new(CqlEvents::new(url, retention)?)),
+        "dynamodb" => Ok(Arc::new(DynamoEvents::new(url, retention)?)),
         other => Err(StoreError::Address(format!(
-            "starts with {other:?}; an event store is sqlite:PATH, scylla://HOST/KEYSPACE or \
-             cassandra://HOST/KEYSPACE (DynamoDB is to come)"
+            "starts with {other:?}; an event store is sqlite:PATH, scylla://HOST/KEYSPACE, \
+             cassandra://HOST/KEYSPACE or dynamodb:TABLE"
         ))),
     }
 }
@@ -89,7 +90,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_store_is_refused_with_what_is_known() {
-        for url in ["mysql://h/d", "triggerline.db", "dynamodb:events"] {
+        for url in ["mysql://h/d", "triggerline.db", "dynamo:events"] {
             let error = open_events(url, None).await.err().unwrap().to_string();
             assert!(error.contains("sqlite:PATH"), "{url}: {error}");
             let error = open_control(url, SecretKeys::default()).await.err().unwrap().to_string();
