@@ -209,14 +209,25 @@ async fn nothing_is_lost_when_matcher_storage_and_delivery_are_killed() -> anyho
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real parts: cargo xtask test"]
 async fn an_inbox_in_cassandra_has_every_event_though_storage_is_killed() -> anyhow::Result<()> {
-    const FEWER: usize = 3_000;
-    let world = World::on_cassandra(BINARY).await?;
+    has_every_event_though_storage_is_killed(World::on_cassandra(BINARY).await?, 3_000).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn an_inbox_in_dynamodb_has_every_event_though_storage_is_killed() -> anyhow::Result<()> {
+    has_every_event_though_storage_is_killed(World::on_dynamodb(BINARY).await?, 1_000).await
+}
+
+async fn has_every_event_though_storage_is_killed(
+    world: World,
+    events: usize,
+) -> anyhow::Result<()> {
     let receiver = Receiver::start().await?;
     let mut services = Services::start(&world).await?;
     let customers = customers(&world, &services.base, &receiver).await?;
     let oracle = Mutex::new(Oracle::default());
     let killing = async {
-        for share in [FEWER / 4, FEWER / 2] {
+        for share in [events / 4, events / 2] {
             wait_until("work to be under way", LIMIT, || async {
                 let count = receiver.count();
                 if count > share { Ok(()) } else { Err(format!("{count} arrivals")) }
@@ -227,17 +238,17 @@ async fn an_inbox_in_cassandra_has_every_event_though_storage_is_killed() -> any
         }
         anyhow::Ok(())
     };
-    let ((), killed) = tokio::join!(post(&customers, 0..FEWER, &oracle), killing);
+    let ((), killed) = tokio::join!(post(&customers, 0..events, &oracle), killing);
     killed?;
     let oracle = oracle.into_inner()?;
-    assert_eq!(oracle.sent().len(), FEWER, "the gateway was never killed");
+    assert_eq!(oracle.sent().len(), events, "the gateway was never killed");
     judge(&oracle, &receiver).await?;
     check_inboxes(&customers, &oracle).await?;
     for (n, customer) in customers.iter().enumerate() {
         let count =
             async |filter: String| inbox(&customer.client, &filter).await.map(|all| all.len());
-        let of_customer = FEWER / CUSTOMERS;
-        let big = (0..FEWER).filter(|one| one % CUSTOMERS == n && one % 1_000 > 500).count();
+        let of_customer = events / CUSTOMERS;
+        let big = (0..events).filter(|one| one % CUSTOMERS == n && one % 1_000 > 500).count();
         // Beside those that were posted there is the first one, of another type.
         assert_eq!(count("order=asc".to_owned()).await?, of_customer + 1);
         assert_eq!(count("event_type=order.created".to_owned()).await?, of_customer);

@@ -21,6 +21,8 @@ pub struct Parts {
     pub redis: String,
     /// `host:port`
     pub cassandra: String,
+    /// `http://host:port`
+    pub dynamodb: String,
 }
 
 impl Parts {
@@ -35,6 +37,7 @@ impl Parts {
             postgres: get("TRIGGERLINE_TEST_POSTGRES")?,
             redis: get("TRIGGERLINE_TEST_REDIS")?,
             cassandra: get("TRIGGERLINE_TEST_CASSANDRA")?,
+            dynamodb: get("TRIGGERLINE_TEST_DYNAMODB")?,
         })
     }
 }
@@ -69,6 +72,13 @@ impl World {
     pub async fn on_cassandra(binary: &str) -> anyhow::Result<Self> {
         let node = Parts::from_environment()?.cassandra;
         let inbox = format!("cassandra://{node}/t{}?replication_factor=1", unique());
+        Self::with(binary, &[("TRIGGERLINE_INBOX__URL", &inbox)]).await
+    }
+
+    /// The same with the inbox in DynamoDB, in a table of its own.
+    pub async fn on_dynamodb(binary: &str) -> anyhow::Result<Self> {
+        let endpoint = Parts::from_environment()?.dynamodb;
+        let inbox = format!("dynamodb:t{}?endpoint={endpoint}", unique());
         Self::with(binary, &[("TRIGGERLINE_INBOX__URL", &inbox)]).await
     }
 

@@ -138,7 +138,7 @@ pub(crate) struct Dev {
     /// Use this Redis for rate limits and idempotency keys instead of this process's memory.
     #[arg(long, value_name = "URL")]
     pub(crate) redis: Option<String>,
-    /// Use this ScyllaDB or Cassandra for the inbox instead of the embedded SQLite.
+    /// Use this ScyllaDB, Cassandra or DynamoDB for the inbox instead of the embedded SQLite.
     #[arg(long, value_name = "URL")]
     pub(crate) inbox: Option<String>,
     /// Settings beyond these, as for the single services.
