@@ -19,6 +19,7 @@ use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use triggerline_types::from_millis;
 use triggerline_wire::Record;
 
 use crate::in_flight::InFlight;
@@ -307,9 +308,7 @@ impl<H: Handler> Poller<H> {
             topic,
             partition: message.partition(),
             offset: message.offset(),
-            appended_at: message.timestamp().to_millis().and_then(|ms| {
-                OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()
-            }),
+            appended_at: message.timestamp().to_millis().and_then(from_millis),
             record,
             turn,
         };

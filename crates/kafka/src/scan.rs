@@ -13,7 +13,7 @@ use rdkafka::message::Message as _;
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 use time::OffsetDateTime;
-use triggerline_types::millis;
+use triggerline_types::{from_millis, millis};
 use triggerline_wire::Record;
 
 use crate::consumer::record;
@@ -127,9 +127,7 @@ impl Scan {
                         continue;
                     }
                     let place = Place { partition: part.partition, offset: message.offset() };
-                    let nanos = i128::from(stamp) * 1_000_000;
-                    let at = OffsetDateTime::from_unix_timestamp_nanos(nanos)
-                        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+                    let at = from_millis(stamp).unwrap_or(OffsetDateTime::UNIX_EPOCH);
                     return Ok(Some(Scanned { place, at, record: record(&message) }));
                 }
                 // The last offsets of a partition may hold no records.

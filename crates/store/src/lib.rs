@@ -20,6 +20,7 @@ mod dynamo;
 mod error;
 mod event;
 mod following;
+mod looking;
 mod pieces;
 mod postgres;
 mod rounds;

@@ -185,7 +185,8 @@ impl Pieces {
             (None, Some(held)) => (true, held),
             (None, None) => return None,
         };
-        let states: Vec<_> = self.deliveries().into_iter().map(|one| one.state).collect();
+        let attempts = self.attempts_by_subscription();
+        let states: Vec<_> = attempts.into_values().map(DeliveryState::after).collect();
         let delivered = states.iter().filter(|state| **state == DeliveryState::Delivered).count();
         let owed = self.is_matched.then_some(states.len());
         Some(StoredEvent {
@@ -196,29 +197,38 @@ impl Pieces {
         })
     }
 
-    /// By subscription, each with its attempts by start.
-    pub(crate) fn deliveries(&self) -> Vec<StoredDelivery> {
-        let mut all: BTreeMap<SubscriptionId, StoredDelivery> = BTreeMap::new();
-        let place = |subscription_id, id, workflow_id: &str| StoredDelivery {
-            id,
-            subscription_id,
-            workflow_id: workflow_id.to_owned(),
-            state: DeliveryState::Pending,
-            attempts: Vec::new(),
-        };
-        for (subscription, (delivery, workflow)) in &self.owed {
-            all.insert(*subscription, place(*subscription, *delivery, workflow));
-        }
+    /// Of each subscription that is owed a delivery, or was sent one: the attempts at it.
+    fn attempts_by_subscription(&self) -> BTreeMap<SubscriptionId, Vec<&Attempt>> {
+        let mut all: BTreeMap<_, Vec<_>> = self.owed.keys().map(|id| (*id, Vec::new())).collect();
         for attempt in &self.attempts {
-            let (subscription, id) = (attempt.subscription_id, attempt.delivery_id);
-            let delivery = all.entry(subscription).or_insert_with(|| place(subscription, id, ""));
-            delivery.attempts.push(attempt.clone());
+            all.entry(attempt.subscription_id).or_default().push(attempt);
         }
-        for delivery in all.values_mut() {
-            delivery.attempts.sort_by_key(|one| (one.started_at, one.number));
-            delivery.state = DeliveryState::after(&delivery.attempts);
-        }
-        all.into_values().collect()
+        all
+    }
+
+    /// By subscription, each with its attempts by start.
+    fn deliveries(&self) -> Vec<StoredDelivery> {
+        let all = self.attempts_by_subscription().into_iter();
+        let deliveries = all.filter_map(|(subscription_id, mut attempts)| {
+            attempts.sort_by_key(|one| (one.started_at, one.number));
+            let (id, workflow_id) = match self.owed.get(&subscription_id) {
+                Some((id, workflow)) => (*id, workflow.clone()),
+                None => (attempts.first()?.delivery_id, String::new()),
+            };
+            Some(StoredDelivery {
+                id,
+                subscription_id,
+                workflow_id,
+                state: DeliveryState::after(attempts.iter().copied()),
+                attempts: attempts.into_iter().cloned().collect(),
+            })
+        });
+        deliveries.collect()
+    }
+
+    /// The deliveries; none while the event itself has not come.
+    pub(crate) fn into_deliveries(self) -> Vec<StoredDelivery> {
+        if self.event.is_none() && self.held.is_none() { Vec::new() } else { self.deliveries() }
     }
 
     /// Whether an event with these pieces, of which `stored` is made, is asked for.

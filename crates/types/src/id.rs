@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::millis;
+use crate::{from_millis, millis};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -107,9 +107,8 @@ impl EventId {
     /// When the event was received: its id's first 48 bits (RFC 9562 §5.7). Events stand in the
     /// order of their ids, which so is the order in which they were received.
     pub fn received_at(self) -> OffsetDateTime {
-        let millis = i128::try_from(self.0.as_u128() >> 80).unwrap_or_default();
-        OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or_default();
+        from_millis(millis).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
     /// No event received at `at` or later has a lesser id, and none received before has a greater.

@@ -40,6 +40,12 @@ pub fn millis(instant: OffsetDateTime) -> i64 {
     instant.unix_timestamp() * 1_000 + i64::from(instant.millisecond())
 }
 
+/// The instant of so many milliseconds since the Unix epoch; `None` outside of the years that there
+/// are instants for.
+pub fn from_millis(millis: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,7 +36,8 @@ pub use event_type::{EventType, EventTypePattern, InvalidEventType, OPERATIONAL}
 pub use id::{ApiKeyId, AuditId, CustomerId, DeliveryId, EventId, ReplayId, SubscriptionId};
 pub use identity::{ClientCertificate, ClientCredentials, CredentialsIn};
 pub use instant::{
-    InvalidInstant, check_instant, format_instant, millis, parse_instant, truncate_to_millis,
+    InvalidInstant, check_instant, format_instant, from_millis, millis, parse_instant,
+    truncate_to_millis,
 };
 pub use rate_limit::{InvalidRateLimit, RateLimit};
 pub use replay::{Progress, Replay, ReplayState, Selection, Source, Standing};

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 use triggerline_store::Position;
-use triggerline_types::{CustomerId, EventId, millis};
+use triggerline_types::{CustomerId, EventId, from_millis, millis};
 use uuid::Uuid;
 
 use crate::keys::Pepper;
@@ -76,8 +76,7 @@ impl Cursors {
     ) -> Option<(OffsetDateTime, Uuid)> {
         let place: [u8; 24] = self.open(text, customer, query)?.try_into().ok()?;
         let (at, id) = place.split_at(8);
-        let at = i128::from(i64::from_be_bytes(at.try_into().ok()?));
-        let at = OffsetDateTime::from_unix_timestamp_nanos(at * 1_000_000).ok()?;
+        let at = from_millis(i64::from_be_bytes(at.try_into().ok()?))?;
         Some((at, Uuid::from_slice(id).ok()?))
     }
 

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-use triggerline_types::{EventId, millis};
+use triggerline_types::{EventId, from_millis, millis};
 
 use crate::admit::Admitted;
 use crate::problem::{Fault, Kind, Problem};
@@ -133,8 +133,7 @@ impl Answer {
     }
 
     pub(crate) fn received_at(&self) -> OffsetDateTime {
-        let nanos = i128::from(self.received_at) * 1_000_000;
-        OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        from_millis(self.received_at).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 }
 

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use triggerline_types::{
     Batching, ClientCertificate, ClientCredentials, CredentialsIn, DeliverySettings, Endpoint,
-    Mode, OldSecret, RateLimit, Secret, SubscriptionId, Throttle, millis,
+    Mode, OldSecret, RateLimit, Secret, SubscriptionId, Throttle, from_millis, millis,
 };
 
 use super::seal::{Locked, Place, SecretKeys};
@@ -274,8 +273,7 @@ fn old_secrets(text: &[u8]) -> Result<Vec<OldSecret>, String> {
     let read: Vec<Old> = serde_json::from_slice(text).map_err(|_| "the old secrets".to_owned())?;
     let read = read.into_iter().map(|Old { secret, until_ms }| {
         let secret = Secret::parse(&secret).map_err(|error| error.to_string())?;
-        let until = OffsetDateTime::from_unix_timestamp_nanos(i128::from(until_ms) * 1_000_000)
-            .map_err(|error| error.to_string())?;
+        let until = from_millis(until_ms).ok_or_else(|| format!("the instant {until_ms}"))?;
         Ok(OldSecret { secret, until })
     });
     read.collect()

@@ -5,17 +5,16 @@ use std::ops::Range;
 use futures::future::try_join_all;
 use scylla::value::CqlTimestamp;
 use time::OffsetDateTime;
-use time::macros::datetime;
-use triggerline_types::{CustomerId, DeliveryId, EventId, SubscriptionId, millis};
+use triggerline_types::{CustomerId, DeliveryId, EventId, SubscriptionId, from_millis};
 use uuid::Uuid;
 
 use super::Ready;
 use super::write::minute;
 use crate::error::StoreError;
 use crate::event::{DeadLetter, DeadLetterQuery, Direction, Page};
+use crate::looking::{self, Letters, places};
 
-/// Entries that one page looks at, at most, and how many are looked at at once.
-const LOOKS_AT: usize = 1_000;
+/// Entries that are looked at at once.
 const AT_ONCE: i32 = 64;
 
 type Place = (OffsetDateTime, DeliveryId);
@@ -33,14 +32,14 @@ pub(super) async fn page(
     customer: CustomerId,
     query: &DeadLetterQuery,
 ) -> Result<Page<DeadLetter, Place>, StoreError> {
-    let mut search = Search { ready, customer, query, items: Vec::new(), looked_at: 0 };
+    let mut search = Search { ready, customer, query, letters: Letters::new(query) };
     if let Some(id) = query.delivery_id {
         let key = (customer.as_uuid(), id.as_uuid());
         let entries: Vec<Entry> = ready.rows(&ready.statements.dead_of, key).await?;
-        let span = span(query);
+        let span = places(query);
         let asked = entries.into_iter().filter(|(at, id, _)| span.contains(&(at.0, id.as_u128())));
         search.look_at(asked.collect()).await?;
-        return Ok(Page { items: search.items, next: None });
+        return Ok(Page { items: search.letters.items, next: None });
     }
     search.walk().await
 }
@@ -49,15 +48,14 @@ struct Search<'a> {
     ready: &'a Ready<'a>,
     customer: CustomerId,
     query: &'a DeadLetterQuery,
-    items: Vec<DeadLetter>,
-    looked_at: usize,
+    letters: Letters<'a>,
 }
 
 impl Search<'_> {
     async fn walk(mut self) -> Result<Page<DeadLetter, Place>, StoreError> {
         let name = list(self.query.subscription_id);
         let down = self.query.direction == Direction::NewestFirst;
-        let mut span = span(self.query);
+        let mut span = places(self.query);
         while span.start < span.end {
             // The end is not in the span.
             let last = if span.end.1 == 0 { span.end.0 - 1 } else { span.end.0 };
@@ -66,12 +64,12 @@ impl Search<'_> {
             let Some(last) = minutes.last().copied() else { break };
             for minute in minutes {
                 if let Some(next) = self.minute(&name, minute, span.clone(), down).await? {
-                    return Ok(Page { items: self.items, next: Some(next) });
+                    return Ok(Page { items: self.letters.items, next: Some(next) });
                 }
             }
             span = if down { span.start..(last, 0) } else { (last + 60_000, 0)..span.end };
         }
-        Ok(Page { items: self.items, next: None })
+        Ok(Page { items: self.letters.items, next: None })
     }
 
     /// Looks at the entries of a minute. The place where the page ends, if it does.
@@ -79,7 +77,7 @@ impl Search<'_> {
         &mut self,
         name: &str,
         minute: i64,
-        mut span: Range<(i64, u128)>,
+        mut span: Range<looking::Place>,
         down: bool,
     ) -> Result<Option<Place>, StoreError> {
         let statements = self.ready.statements;
@@ -110,41 +108,12 @@ impl Search<'_> {
         let pieces = events.map(|event| self.ready.pieces(self.customer, event));
         let pieces = try_join_all(pieces).await?;
         for ((at, id, _), pieces) in entries.into_iter().zip(pieces) {
-            let at = instant(at);
-            let id = DeliveryId::from_uuid(id);
-            self.looked_at += 1;
-            let asked = |letter: &DeadLetter| {
-                let (event_type, subscription) =
-                    (&self.query.event_type, self.query.subscription_id);
-                event_type.as_ref().is_none_or(|one| *one == letter.event_type)
-                    && subscription.is_none_or(|one| one == letter.delivery.subscription_id)
-            };
-            self.items.extend(pieces.dead_letter(id, at).filter(asked));
-            if self.items.len() >= self.query.limit || self.looked_at >= LOOKS_AT {
-                return Ok(Some((at, id)));
+            let at = from_millis(at.0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            let end = self.letters.take(at, DeliveryId::from_uuid(id), &pieces);
+            if end.is_some() {
+                return Ok(end);
             }
         }
         Ok(None)
     }
-}
-
-fn instant(at: CqlTimestamp) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-}
-
-/// What is asked for: from an instant and an id to others, which are not in it. The least id is a
-/// UUID of version 0, which sorts before every delivery's.
-fn span(query: &DeadLetterQuery) -> Range<(i64, u128)> {
-    let from = query.from.map_or(0, millis).max(0);
-    let end = query.to.unwrap_or(datetime!(9999-12-31 23:59:59 UTC));
-    let mut span = (from, 0)..(millis(end), 0);
-    if let Some((at, id)) = query.after {
-        let place = (millis(at), id.as_uuid().as_u128());
-        match query.direction {
-            Direction::NewestFirst => span.end = span.end.min(place),
-            Direction::OldestFirst => span.start = span.start.max((place.0, place.1 + 1)),
-        }
-    }
-    span
 }

@@ -28,6 +28,7 @@ use crate::event::{
     DeadLetter, DeadLetterQuery, EventStore, InboxQuery, Page, Position, StoredDelivery,
     StoredEvent,
 };
+use crate::looking;
 use address::Address;
 use schema::Statements;
 use write::Known;
@@ -149,7 +150,7 @@ impl EventStore for CqlEvents {
         id: EventId,
     ) -> Result<Vec<StoredDelivery>, StoreError> {
         let pieces = self.ready().await?.pieces(customer, id).await?;
-        Ok(if pieces.stored().is_some() { pieces.deliveries() } else { Vec::new() })
+        Ok(pieces.into_deliveries())
     }
 
     async fn inbox(
@@ -158,7 +159,8 @@ impl EventStore for CqlEvents {
         query: &InboxQuery,
     ) -> Result<Page<StoredEvent, Position>, StoreError> {
         let ready = self.ready().await?;
-        let mut page = walk::page(&ready, customer, query).await?;
+        let walk = walk::Walk::new(&ready, customer, query);
+        let mut page = looking::page(walk, query).await?;
         ready.fill_in(customer, &mut page.items).await?;
         Ok(page)
     }

@@ -5,8 +5,6 @@ use std::ops::Range;
 
 use futures::future::try_join_all;
 use scylla::value::CqlTimestamp;
-use time::OffsetDateTime;
-use time::macros::datetime;
 use triggerline_types::{CustomerId, EventId};
 use uuid::Uuid;
 
@@ -14,11 +12,10 @@ use super::Ready;
 use super::read::{Read, unreadable};
 use super::write::minute_of;
 use crate::error::StoreError;
-use crate::event::{Direction, InboxQuery, Page, Position, StoredEvent};
+use crate::event::{Direction, InboxQuery};
+use crate::looking::{self, ids};
 use crate::pieces::{List, Pieces};
 
-/// Events that one page looks at, at most.
-const LOOKS_AT: usize = 1_000;
 /// Minutes that are asked for at once, at most: where there is little in each.
 const MINUTES_AT_ONCE: usize = 16;
 /// Rows of `minutes` that are read at once.
@@ -34,26 +31,7 @@ type Span = Range<u128>;
 /// An event, and what is known of it.
 type Found = (EventId, Pieces);
 
-pub(super) async fn page(
-    ready: &Ready<'_>,
-    customer: CustomerId,
-    query: &InboxQuery,
-) -> Result<Page<StoredEvent, Position>, StoreError> {
-    let place = |id: EventId| Position { received_at: id.received_at(), id };
-    let mut walk = Walk::new(ready, customer, query);
-    let (mut items, mut looked_at) = (Vec::new(), 0);
-    while let Some((id, pieces)) = walk.next().await? {
-        looked_at += 1;
-        let stored = pieces.stored().filter(|stored| pieces.answer(query, stored));
-        items.extend(stored);
-        if items.len() >= query.limit || looked_at >= LOOKS_AT {
-            return Ok(Page { items, next: Some(place(id)) });
-        }
-    }
-    Ok(Page { items, next: None })
-}
-
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     ready: &'a Ready<'a>,
     customer: CustomerId,
     /// `None`: the events themselves.
@@ -72,9 +50,22 @@ struct Walk<'a> {
     ahead: usize,
 }
 
+impl looking::Walk for Walk<'_> {
+    async fn next(&mut self) -> Result<Option<Found>, StoreError> {
+        loop {
+            if let Some(found) = self.found.pop_front() {
+                return Ok(Some(found));
+            }
+            if !self.read_on().await? {
+                return Ok(None);
+            }
+        }
+    }
+}
+
 impl<'a> Walk<'a> {
-    fn new(ready: &'a Ready<'a>, customer: CustomerId, query: &InboxQuery) -> Self {
-        let span = span(query);
+    pub(super) fn new(ready: &'a Ready<'a>, customer: CustomerId, query: &InboxQuery) -> Self {
+        let span = ids(query);
         let minute = |bits| minute_of(EventId::from_uuid(Uuid::from_u128(bits)));
         let further = (span.start < span.end).then(|| (minute(span.start), minute(span.end - 1)));
         Self {
@@ -89,17 +80,6 @@ impl<'a> Walk<'a> {
             minutes: VecDeque::new(),
             further,
             ahead: 1,
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<Found>, StoreError> {
-        loop {
-            if let Some(found) = self.found.pop_front() {
-                return Ok(Some(found));
-            }
-            if !self.read_on().await? {
-                return Ok(None);
-            }
         }
     }
 
@@ -211,23 +191,6 @@ impl Ready<'_> {
         let found: Vec<(CqlTimestamp,)> = self.rows(statement, values).await?;
         Ok(found.into_iter().map(|(minute,)| minute.0).collect())
     }
-}
-
-fn span(query: &InboxQuery) -> Span {
-    let bits = |id: EventId| id.as_uuid().as_u128();
-    let first = |at: Option<OffsetDateTime>| at.map(|at| bits(EventId::first_at(at)));
-    // The ends are UUIDv7 as all ids are: the databases sort by a UUID's version first, which
-    // RFC 9562 §6.11 doesn't.
-    let oldest = bits(EventId::first_at(OffsetDateTime::UNIX_EPOCH));
-    let newest = bits(EventId::first_at(datetime!(9999-12-31 23:59:59 UTC)));
-    let mut span = first(query.from).unwrap_or(oldest)..first(query.to).unwrap_or(newest);
-    if let Some(Position { id, .. }) = query.after {
-        match query.direction {
-            Direction::NewestFirst => span.end = span.end.min(bits(id)),
-            Direction::OldestFirst => span.start = span.start.max(bits(id) + 1),
-        }
-    }
-    span
 }
 
 /// What is left of a span after an event.

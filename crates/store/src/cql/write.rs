@@ -110,7 +110,7 @@ pub(super) async fn write(
         }
         batches.entry((row.customer, here)).or_default().push(bind(ready.statements, &row, ttl));
     }
-    let at = i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+    let at = millis(now);
     leads.retain(|lead, _| !known.has(lead, at));
     for ((customer, list, minute), ttl) in &leads {
         let ttl = if *ttl == 0 { 0 } else { ttl + LONGER };
@@ -205,15 +205,15 @@ fn bind<'a>(statements: &'a Statements, row: &Row<'_>, ttl: i64) -> Bound<'a> {
 
 fn event_values(event: &Event) -> [Value; 8] {
     let extensions = event.extensions.iter();
-    let extensions = extensions.map(|(name, value)| (words(name), words(value))).collect();
+    let extensions = extensions.map(|(name, value)| (plain(name), plain(value))).collect();
     [
         text(event.event_type.as_str()),
         text(&event.source),
-        maybe(event.subject.as_deref().map(words)),
+        maybe(event.subject.as_deref().map(plain)),
         timestamp(millis(event.occurred_at)),
         maybe((!event.extensions.is_empty()).then_some(CqlValue::Map(extensions))),
-        maybe(event.traceparent.as_deref().map(words)),
-        maybe(event.quarantined.as_deref().map(words)),
+        maybe(event.traceparent.as_deref().map(plain)),
+        maybe(event.quarantined.as_deref().map(plain)),
         MaybeUnset::Set(CqlValue::Blob(event.payload.to_vec())),
     ]
 }
@@ -234,7 +234,7 @@ fn attempt_values(attempt: &Attempt) -> [Value; 11] {
         text(said),
         text(outcome),
         maybe(at.map(|at| CqlValue::Timestamp(CqlTimestamp(millis(at))))),
-        maybe(reason.map(words)),
+        maybe(reason.map(plain)),
     ]
 }
 
@@ -254,12 +254,12 @@ fn bound(
     Bound { statement, values, bytes }
 }
 
-fn words(text: &str) -> CqlValue {
+fn plain(text: &str) -> CqlValue {
     CqlValue::Text(text.to_owned())
 }
 
 fn text(text: &str) -> Value {
-    MaybeUnset::Set(words(text))
+    MaybeUnset::Set(plain(text))
 }
 
 fn uuid(id: &uuid::Uuid) -> Value {

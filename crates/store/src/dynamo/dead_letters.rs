@@ -1,25 +1,20 @@
 //! A page of the dead letters: entries by when they were made, each held against its event.
 
-use std::ops::Range;
-
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use time::OffsetDateTime;
-use triggerline_types::{CustomerId, DeliveryId, EventId, millis};
+use triggerline_types::{CustomerId, DeliveryId, EventId, from_millis};
 use uuid::Uuid;
 
 use super::Ready;
 use super::item::{Item, Shelf};
-use super::read::{Asked, Payloads, has_expired, instant, take_id};
+use super::read::{Asked, Payloads, has_expired, take_id};
 use super::walk::AT_ONCE;
 use crate::error::StoreError;
 use crate::event::{DeadLetter, DeadLetterQuery, Direction, Page};
+use crate::looking::{Letters, places};
 
-/// Entries that one page looks at, at most.
-const LOOKS_AT: usize = 1_000;
 /// Entries that are asked for at once, at least.
 const FEW: usize = 8;
-/// Later than all that is ever written (the year 5138), and the last with 14 digits.
-const END: i64 = 99_999_999_999_999;
 
 type Place = (OffsetDateTime, DeliveryId);
 
@@ -36,17 +31,16 @@ pub(super) async fn page(
     customer: CustomerId,
     query: &DeadLetterQuery,
 ) -> Result<Page<DeadLetter, Place>, StoreError> {
-    let mut search = Search { ready, customer, query, items: Vec::new(), looked_at: 0 };
+    let mut search = Search { ready, customer, query, letters: Letters::new(query) };
     let next = search.walk().await?;
-    Ok(Page { items: search.items, next })
+    Ok(Page { items: search.letters.items, next })
 }
 
 struct Search<'a> {
     ready: Ready<'a>,
     customer: CustomerId,
     query: &'a DeadLetterQuery,
-    items: Vec<DeadLetter>,
-    looked_at: usize,
+    letters: Letters<'a>,
 }
 
 impl Search<'_> {
@@ -57,7 +51,7 @@ impl Search<'_> {
             (None, Some(subscription)) => Shelf::DeadOf(subscription),
             (None, None) => Shelf::Dead,
         };
-        let span = span(self.query);
+        let span = places(self.query);
         if span.start >= span.end {
             return Ok(None);
         }
@@ -91,16 +85,10 @@ impl Search<'_> {
         let looked_up: Vec<_> =
             stream::iter(looked_up.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await?;
         for (Entry { at, delivery, .. }, pieces) in entries.into_iter().zip(looked_up) {
-            let Some(at) = instant(at) else { continue };
-            self.looked_at += 1;
-            let DeadLetterQuery { event_type, subscription_id, limit, .. } = self.query;
-            let is_asked = |letter: &DeadLetter| {
-                event_type.as_ref().is_none_or(|one| *one == letter.event_type)
-                    && subscription_id.is_none_or(|one| one == letter.delivery.subscription_id)
-            };
-            self.items.extend(pieces.dead_letter(delivery, at).filter(is_asked));
-            if self.items.len() >= *limit || self.looked_at >= LOOKS_AT {
-                return Ok(Some((at, delivery)));
+            let Some(at) = from_millis(at) else { continue };
+            let end = self.letters.take(at, delivery, &pieces);
+            if end.is_some() {
+                return Ok(end);
             }
         }
         Ok(None)
@@ -115,22 +103,6 @@ fn entry(shelf: &Shelf, name: &str, mut item: Item) -> Option<Entry> {
         _ => name.split_once('#').and_then(|(at, id)| Some((at, id.parse().ok()?)))?,
     };
     Some(Entry { at: at.parse().ok()?, delivery, event: take_id(&mut item, "event")? })
-}
-
-/// What is asked for: from an instant and an id to others, which are not in it.
-fn span(query: &DeadLetterQuery) -> Range<(i64, u128)> {
-    let at = |at| millis(at).clamp(0, END);
-    let mut span = (query.from.map_or(0, at), 0)..(query.to.map_or(END, at), 0);
-    if let Some((when, id)) = query.after {
-        let place = (at(when), id.as_uuid().as_u128());
-        match query.direction {
-            Direction::NewestFirst => span.end = span.end.min(place),
-            Direction::OldestFirst => {
-                span.start = span.start.max((place.0, place.1.saturating_add(1)));
-            }
-        }
-    }
-    span
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ use crate::event::{
     DeadLetter, DeadLetterQuery, EventStore, InboxQuery, Page, Position, StoredDelivery,
     StoredEvent,
 };
+use crate::looking;
 use address::Address;
 
 /// How long one operation may take, with all its tries; then the database counts as unavailable.
@@ -182,7 +183,7 @@ impl EventStore for DynamoEvents {
         id: EventId,
     ) -> Result<Vec<StoredDelivery>, StoreError> {
         let pieces = self.ready().await?.pieces(customer, id, read::Payloads::Left).await?;
-        Ok(if pieces.stored().is_some() { pieces.deliveries() } else { Vec::new() })
+        Ok(pieces.into_deliveries())
     }
 
     async fn inbox(
@@ -190,7 +191,8 @@ impl EventStore for DynamoEvents {
         customer: CustomerId,
         query: &InboxQuery,
     ) -> Result<Page<StoredEvent, Position>, StoreError> {
-        walk::page(self.ready().await?, customer, query).await
+        let walk = walk::Walk::new(self.ready().await?, customer, query);
+        looking::page(walk, query).await
     }
 
     async fn dead_letters(

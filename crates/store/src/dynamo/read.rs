@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use time::OffsetDateTime;
 use triggerline_types::{
-    Attempt, CustomerId, DeliveryId, Event, EventId, EventType, SubscriptionId,
+    Attempt, CustomerId, DeliveryId, Event, EventId, EventType, SubscriptionId, from_millis,
 };
 
 use super::item::{EXPIRES, Item, PARTITION, SORT, Shelf, part_of, piece_of, text};
@@ -171,7 +171,7 @@ fn attempt(
 ) -> Result<Attempt, String> {
     let mut words = name.split(' ');
     let subscription = words.next().and_then(|id| id.parse::<SubscriptionId>().ok());
-    let started = words.next().and_then(|at| at.parse().ok()).and_then(instant);
+    let started = words.next().and_then(|at| at.parse().ok()).and_then(from_millis);
     let number = words.next().and_then(|number| number.parse().ok());
     let (Some(subscription_id), Some(started_at), Some(number)) = (subscription, started, number)
     else {
@@ -224,11 +224,7 @@ fn take_number<T: FromStr>(item: &mut Item, name: &str) -> Option<T> {
 }
 
 fn take_instant(item: &mut Item, name: &str) -> Option<OffsetDateTime> {
-    take_number(item, name).and_then(instant)
-}
-
-pub(super) fn instant(millis: i64) -> Option<OffsetDateTime> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
+    take_number(item, name).and_then(from_millis)
 }
 
 /// DynamoDB takes its time to remove what has expired: days, it may be.

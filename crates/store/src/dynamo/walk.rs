@@ -1,7 +1,6 @@
 //! A page of the inbox: the events one after the other, or those that a list leads to.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use triggerline_types::{CustomerId, EventId};
@@ -11,11 +10,10 @@ use super::Ready;
 use super::item::{Item, Shelf, piece_of};
 use super::read::{Asked, Gathered, Payloads, has_expired, unreadable};
 use crate::error::StoreError;
-use crate::event::{Direction, InboxQuery, Page, Position, StoredEvent};
+use crate::event::{Direction, InboxQuery};
+use crate::looking::{self, ids};
 use crate::pieces::{List, Pieces};
 
-/// Events that one page looks at, at most.
-const LOOKS_AT: usize = 1_000;
 /// An event has three items or more.
 const ITEMS_OF_AN_EVENT: usize = 3;
 /// Items that are asked for at once: what is read beyond the page is paid for, and what it costs to
@@ -25,26 +23,7 @@ const MANY: usize = 2_000;
 /// Events of a list that are asked for at once.
 pub(super) const AT_ONCE: usize = 32;
 
-pub(super) async fn page(
-    ready: Ready<'_>,
-    customer: CustomerId,
-    query: &InboxQuery,
-) -> Result<Page<StoredEvent, Position>, StoreError> {
-    let place = |id: EventId| Position { received_at: id.received_at(), id };
-    let mut walk = Walk::new(ready, customer, query);
-    let (mut items, mut looked_at) = (Vec::new(), 0);
-    while let Some((id, pieces)) = walk.next().await? {
-        looked_at += 1;
-        let stored = pieces.stored().filter(|stored| pieces.answer(query, stored));
-        items.extend(stored);
-        if items.len() >= query.limit || looked_at >= LOOKS_AT {
-            return Ok(Page { items, next: Some(place(id)) });
-        }
-    }
-    Ok(Page { items, next: None })
-}
-
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     ready: Ready<'a>,
     shelf: Shelf,
     asked: Asked,
@@ -63,17 +42,33 @@ enum Next {
     End,
 }
 
+impl looking::Walk for Walk<'_> {
+    async fn next(&mut self) -> Result<Option<(EventId, Pieces)>, StoreError> {
+        loop {
+            if let Some(found) = self.found.pop_front() {
+                return Ok(Some(found));
+            }
+            let start = match std::mem::replace(&mut self.next, Next::End) {
+                Next::Start => None,
+                Next::After(key) => Some(key),
+                Next::End => return Ok(None),
+            };
+            self.read_on(start).await?;
+        }
+    }
+}
+
 impl<'a> Walk<'a> {
-    fn new(ready: Ready<'a>, customer: CustomerId, query: &InboxQuery) -> Self {
+    pub(super) fn new(ready: Ready<'a>, customer: CustomerId, query: &InboxQuery) -> Self {
         let shelf = List::for_query(query).map_or(Shelf::Events, Shelf::Listed);
-        let mut ids = span(query);
+        let mut span = ids(query);
         // What has expired may be there still, and need not be looked at.
-        ids.start = ids.start.max(ready.oldest().as_uuid().as_u128());
+        span.start = span.start.max(ready.oldest().as_uuid().as_u128());
         let id = |bits| EventId::from_uuid(Uuid::from_u128(bits));
-        let is_empty = ids.start >= ids.end;
+        let is_empty = span.start >= span.end;
         let asked = Asked {
             customer,
-            span: shelf.span(id(ids.start), id(ids.end.saturating_sub(1))),
+            span: shelf.span(id(span.start), id(span.end.saturating_sub(1))),
             down: query.direction == Direction::NewestFirst,
             payloads: Payloads::Read,
         };
@@ -86,20 +81,6 @@ impl<'a> Walk<'a> {
             found: VecDeque::new(),
             open: None,
             next: if is_empty { Next::End } else { Next::Start },
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<(EventId, Pieces)>, StoreError> {
-        loop {
-            if let Some(found) = self.found.pop_front() {
-                return Ok(Some(found));
-            }
-            let start = match std::mem::replace(&mut self.next, Next::End) {
-                Next::Start => None,
-                Next::After(key) => Some(key),
-                Next::End => return Ok(None),
-            };
-            self.read_on(start).await?;
         }
     }
 
@@ -156,18 +137,4 @@ impl<'a> Walk<'a> {
         self.found.extend(looked_up);
         Ok(())
     }
-}
-
-/// What is asked for, as ids; the upper end is not in it.
-fn span(query: &InboxQuery) -> Range<u128> {
-    let bits = |id: EventId| id.as_uuid().as_u128();
-    let first = |at: Option<_>| at.map(|at| bits(EventId::first_at(at)));
-    let mut span = first(query.from).unwrap_or(0)..first(query.to).unwrap_or(u128::MAX);
-    if let Some(Position { id, .. }) = query.after {
-        match query.direction {
-            Direction::NewestFirst => span.end = span.end.min(bits(id)),
-            Direction::OldestFirst => span.start = span.start.max(bits(id).saturating_add(1)),
-        }
-    }
-    span
 }

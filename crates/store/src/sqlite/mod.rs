@@ -239,6 +239,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod column {
     use libsql::Row;
     use time::OffsetDateTime;
+    use triggerline_types::from_millis;
     use uuid::Uuid;
 
     use super::Fault;
@@ -252,9 +253,8 @@ mod column {
         table: &'static str,
         at: i32,
     ) -> Result<OffsetDateTime, Fault> {
-        let ms = i128::from(row.get::<i64>(at)?);
-        OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000)
-            .map_err(|error| Fault::row(table, error))
+        let ms = row.get::<i64>(at)?;
+        from_millis(ms).ok_or_else(|| Fault::row(table, format!("the instant {ms}")))
     }
 
     pub(super) fn instant_or_none(

@@ -18,7 +18,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use triggerline_store::{Access, AccessChange, ControlStore, StoreError};
-use triggerline_types::{Actor, ApiKey, ApiKeyId, CustomerId, Revision, Scope, millis};
+use triggerline_types::{
+    Actor, ApiKey, ApiKeyId, CustomerId, Revision, Scope, from_millis, millis,
+};
 
 use crate::config::Plans;
 use crate::keys::{Pepper, is_well_formed};
@@ -176,8 +178,7 @@ impl Auth {
             .iter()
             .filter_map(|caller| {
                 caller.unwritten.store(false, Ordering::Relaxed);
-                let nanos = i128::from(caller.used.load(Ordering::Relaxed)) * 1_000_000;
-                Some((caller.key.id, OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?))
+                Some((caller.key.id, from_millis(caller.used.load(Ordering::Relaxed))?))
             })
             .collect();
         if instants.is_empty() {
