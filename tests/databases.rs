@@ -141,8 +141,8 @@ async fn a_cassandra_that_is_killed_costs_no_event() -> anyhow::Result<()> {
     let mut sent = post(0..EVENTS / 4).await?;
     // In the middle of the writes: some of them are there.
     wait_until("some to be stored", LIMIT, || async {
-        let page = page(&client, "").await.map_err(|error| error.to_string())?;
-        if page.0.is_empty() { Err("none is".to_owned()) } else { Ok(()) }
+        let stored = all(&client, "").await.map_err(|error| error.to_string())?;
+        if stored.is_empty() { Err("none is".to_owned()) } else { Ok(()) }
     })
     .await?;
     let (posted, killed) = tokio::join!(post(EVENTS / 4..EVENTS / 2), cassandra.kill());
@@ -176,20 +176,10 @@ async fn a_cassandra_that_is_killed_costs_no_event() -> anyhow::Result<()> {
 }
 
 async fn all(client: &Client, filter: &str) -> anyhow::Result<HashSet<String>> {
-    let (mut all, mut query) = (HashSet::new(), format!("{filter}&limit=200"));
-    loop {
-        let (ids, next) = page(client, &query).await?;
-        for id in ids {
-            anyhow::ensure!(all.insert(id.clone()), "event {id} stands in the inbox twice");
-        }
-        let Some(next) = next else { return Ok(all) };
-        query = format!("{filter}&limit=200&cursor={next}");
+    let mut all = HashSet::new();
+    for event in client.all(&format!("/v1/inbox?{filter}&limit=200")).await? {
+        let id = event["event_id"].as_str().context("an id")?.to_owned();
+        anyhow::ensure!(all.insert(id.clone()), "event {id} stands in the inbox twice");
     }
-}
-
-async fn page(client: &Client, query: &str) -> anyhow::Result<(Vec<String>, Option<String>)> {
-    let page = client.get(&format!("/v1/inbox?{query}")).await?.expect(StatusCode::OK)?;
-    let ids = page["data"].as_array().context("data")?.iter();
-    let ids = ids.filter_map(|one| one["event_id"].as_str()).map(str::to_owned).collect();
-    Ok((ids, page["next_cursor"].as_str().map(str::to_owned)))
+    Ok(all)
 }

@@ -133,19 +133,8 @@ async fn check_inboxes(customers: &[Customer], oracle: &Oracle) -> anyhow::Resul
 
 /// All pages of an inbox.
 async fn inbox(client: &Client, filter: &str) -> anyhow::Result<Vec<String>> {
-    let mut ids = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let path = format!("/v1/inbox?{filter}&limit=200{cursor}");
-        let page = client.get(&path).await?.expect(StatusCode::OK)?;
-        for event in page["data"].as_array().context("no data")? {
-            ids.push(event["event_id"].as_str().context("no id")?.to_owned());
-        }
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(ids),
-        }
-    }
+    let events = client.all(&format!("/v1/inbox?{filter}&limit=200")).await?;
+    events.iter().map(|one| Ok(one["event_id"].as_str().context("no id")?.to_owned())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

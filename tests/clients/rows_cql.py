@@ -6,14 +6,13 @@ Events are sent and their deliveries awaited over the API; then the rows must sa
 import json
 import os
 import threading
-import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cassandra.cluster import Cluster
 
 import said
-from said import ask, equal, true
+from said import ask, equal, stored, true, until
 
 
 class Endpoint(BaseHTTPRequestHandler):
@@ -26,17 +25,6 @@ class Endpoint(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-
-def wait_for(what, found):
-    """What `found` returns, once it is true."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        answer = found()
-        if answer:
-            return answer
-        time.sleep(0.05)
-    raise SystemExit(f"FAILED: waited 60 s for {what}")
 
 
 def minute(event_id):
@@ -63,12 +51,15 @@ def main():
         def attempt():
             answer = ask(client, "POST", "/v1/events", json={"event_type": event_type, "payload": payload})
             event_id = answer.json()["event_id"]
-            path = f"/v1/events/{event_id}"
-            known = wait_for("the event", lambda: (a := ask(client, "GET", path)).status_code == 200 and a.json())
-            known = wait_for("its end", lambda: (a := ask(client, "GET", path).json())["status"] not in ("accepted", "pending_delivery") and a)
-            return known["status"] == status and known
 
-        return wait_for(f"{event_type} to be {status}", attempt)
+            def settled():
+                known = stored(client, event_id)
+                return None if known["status"] in ("accepted", "pending_delivery") else known
+
+            known = until(f"{event_id} is settled", settled)
+            return known if known["status"] == status else None
+
+        return until(f"{event_type} is {status}", attempt)
 
     events = {
         "delivered": sent("order.created", {"größe": "🎁", "total": 120}, "delivered"),

@@ -62,13 +62,24 @@ def problem(what, answer, status, name):
     return document
 
 
-def stored(client, event_id):
-    """The event as the inbox shows it, as soon as storage has it."""
+def until(what, found):
+    """What `found` returns, once it isn't None."""
     end = time.monotonic() + 60
     while True:
+        value = found()
+        if value is not None:
+            return value
+        true(f"{what} within 60 s", time.monotonic() < end)
+        time.sleep(0.02)
+
+
+def stored(client, event_id):
+    """The event as the inbox shows it, as soon as storage has it."""
+
+    def found():
         answer = ask(client, "GET", f"/v1/events/{event_id}")
         if answer.status_code == 200:
             return answer.json()
         equal(f"GET /v1/events/{event_id} while it isn't stored: {answer.text}", answer.status_code, 404)
-        true(f"event {event_id} is stored within 60 s", time.monotonic() < end, answer.text)
-        time.sleep(0.05)
+
+    return until(f"event {event_id} is stored", found)

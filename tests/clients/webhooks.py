@@ -8,9 +8,8 @@ import json
 import os
 import subprocess
 import sys
-import time
 
-from said import ask, equal, session, stored, true
+from said import ask, equal, session, stored, true, until
 
 HERE, WORLD = os.environ["TL_CLIENTS"], os.environ["TL_WORLD"]
 V1A = "ed25519 (Node)"
@@ -71,16 +70,6 @@ class Receiver:
 
 
 everyone = []
-
-
-def until(what, found):
-    end = time.monotonic() + 60
-    while True:
-        value = found()
-        if value is not None:
-            return value
-        true(f"{what} within 60 s", time.monotonic() < end)
-        time.sleep(0.02)
 
 
 def check(receiver):

@@ -28,15 +28,7 @@ fn ids(page: &Value, name: &str) -> Vec<String> {
 
 /// All pages of a list, from `path` on.
 async fn rest(client: &Client, path: &str, name: &str) -> anyhow::Result<Vec<String>> {
-    let (mut all, mut cursor) = (Vec::new(), String::new());
-    loop {
-        let page = client.get(&format!("{path}{cursor}")).await?.expect(StatusCode::OK)?;
-        all.extend(ids(&page, name));
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(all),
-        }
-    }
+    Ok(client.all(path).await?.iter().map(|one| text(one, name)).collect())
 }
 
 async fn page(

@@ -66,6 +66,20 @@ impl Client {
         self.request(Method::GET, path, Bytes::new()).await
     }
 
+    /// All entries of a list, page by page from `path` on, which has parameters already.
+    pub async fn all(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let mut page = self.get(&format!("{path}{cursor}")).await?.expect(StatusCode::OK)?;
+            let Value::Array(data) = page["data"].take() else { anyhow::bail!("{path}: no data") };
+            all.extend(data);
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(all),
+            }
+        }
+    }
+
     pub async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
         self.request(Method::DELETE, path, Bytes::new()).await
     }
