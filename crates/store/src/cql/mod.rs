@@ -6,6 +6,7 @@
 
 mod address;
 mod dead_letters;
+mod durability;
 mod read;
 mod schema;
 mod walk;
@@ -95,6 +96,7 @@ impl CqlEvents {
                 .use_keyspace(keyspace, false)
                 .await
                 .map_err(|error| unavailable(OPERATION, error))?;
+            durability::warn(session, keyspace).await;
             Statements::prepare(session).await.map_err(|error| unavailable(OPERATION, error))
         };
         let statements = self.statements.get_or_try_init(prepare).await?;
