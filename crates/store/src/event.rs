@@ -5,7 +5,7 @@ use triggerline_types::{
     SubscriptionId,
 };
 
-use crate::StoreError;
+use crate::{Retention, StoreError};
 
 /// What happened: events, the deliveries they are owed, and the attempts at these.
 ///
@@ -22,11 +22,18 @@ pub trait EventStore: Send + Sync + 'static {
     /// into other batches leaves the same rows, because `events` and `attempts` are read
     /// independently of each other, and each at least once. In particular an attempt or a
     /// summary may come before its event; then the event is not in the inbox until it comes.
-    async fn apply(&self, facts: &[Fact]) -> Result<(), StoreError>;
+    ///
+    /// They are kept for as long as `retention` says. Where the database removes them by itself, what
+    /// was said when they were written counts.
+    async fn apply(&self, facts: &[Fact], retention: &Retention) -> Result<(), StoreError>;
 
-    /// Removes some of what has been kept for longer than the store was told to, where the database
-    /// doesn't do so by itself. Whether there may be more.
-    async fn expire(&self) -> Result<bool, StoreError>;
+    /// Removes some of what has been kept for longer than `retention` says, where the database doesn't
+    /// do so by itself. Whether there may be more.
+    async fn expire(&self, retention: &Retention) -> Result<bool, StoreError>;
+
+    /// Removes everything that is the customer's, for good, and says how many events that were. What
+    /// is written meanwhile may stay; called again, it removes that too.
+    async fn erase(&self, customer: CustomerId) -> Result<u64, StoreError>;
 
     async fn event(
         &self,

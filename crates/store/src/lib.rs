@@ -23,6 +23,7 @@ mod following;
 mod looking;
 mod pieces;
 mod postgres;
+mod retention;
 mod rounds;
 mod sqlite;
 mod url;
@@ -31,6 +32,7 @@ mod words;
 pub use cache::{
     Cache, Claim, Grant, IdempotencyKey, MemoryCache, RedisCache, Release, Reservation, Want,
 };
+pub use control::erasures::ErasureStore;
 pub use control::queue::{
     Depth, Due, Fate, Held, Helping, Lease, NewQueued, QueueStore, Queued, Settled,
 };
@@ -51,5 +53,6 @@ pub use event::{
 };
 pub use following::{Following, FollowingHandle, View};
 pub use postgres::PostgresControl;
+pub use retention::{Retention, days};
 pub use sqlite::{SqliteControl, SqliteEvents};
 pub use url::{open_cache, open_control, open_events};

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::{
     Cache, ControlStore, CqlEvents, DynamoEvents, EventStore, MemoryCache, PostgresControl,
@@ -23,16 +22,12 @@ pub async fn open_control(
     }
 }
 
-/// `sqlite:PATH`, `scylla://[user:password@]host[:port]/keyspace` (`cassandra://…`) or `dynamodb:TABLE`,
-/// whose events are kept for `retention`, or for ever.
-pub async fn open_events(
-    url: &str,
-    retention: Option<Duration>,
-) -> Result<Arc<dyn EventStore>, StoreError> {
+/// `sqlite:PATH`, `scylla://[user:password@]host[:port]/keyspace` (`cassandra://…`) or `dynamodb:TABLE`.
+pub async fn open_events(url: &str) -> Result<Arc<dyn EventStore>, StoreError> {
     match scheme(url) {
-        "sqlite" => Ok(Arc::new(SqliteEvents::open(&path(url)?, retention).await?)),
-        "scylla" | "cassandra" => Ok(Arc::new(CqlEvents::new(url, retention)?)),
-        "dynamodb" => Ok(Arc::new(DynamoEvents::new(url, retention)?)),
+        "sqlite" => Ok(Arc::new(SqliteEvents::open(&path(url)?).await?)),
+        "scylla" | "cassandra" => Ok(Arc::new(CqlEvents::new(url)?)),
+        "dynamodb" => Ok(Arc::new(DynamoEvents::new(url)?)),
         other => Err(StoreError::Address(format!(
             "starts with {other:?}; an event store is sqlite:PATH, scylla://HOST/KEYSPACE, \
              cassandra://HOST/KEYSPACE or dynamodb:TABLE"
@@ -91,7 +86,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_store_is_refused_with_what_is_known() {
         for url in ["mysql://h/d", "triggerline.db", "dynamo:events"] {
-            let error = open_events(url, None).await.err().unwrap().to_string();
+            let error = open_events(url).await.err().unwrap().to_string();
             assert!(error.contains("sqlite:PATH"), "{url}: {error}");
             let error = open_control(url, SecretKeys::default()).await.err().unwrap().to_string();
             assert!(error.contains("postgres://"), "{url}: {error}");

@@ -29,6 +29,9 @@ pub(crate) fn to_response(
     })
 }
 
+/// The outcome of a delivery that was given up.
+pub(crate) const DEAD_LETTERED: &str = "dead_lettered";
+
 /// An outcome as `delivered`, `retry`, `dead_lettered` or `cancelled`, when it is tried again, and
 /// its reason.
 pub(crate) fn of_outcome(
@@ -37,7 +40,7 @@ pub(crate) fn of_outcome(
     match outcome {
         Outcome::Delivered => ("delivered", None, None),
         Outcome::Retry { at } => ("retry", Some(*at), None),
-        Outcome::DeadLettered { reason } => ("dead_lettered", None, Some(reason)),
+        Outcome::DeadLettered { reason } => (DEAD_LETTERED, None, Some(reason)),
         Outcome::Cancelled { reason } => ("cancelled", None, Some(reason)),
     }
 }
@@ -52,7 +55,7 @@ pub(crate) fn to_outcome(
     Ok(match word {
         "delivered" => Outcome::Delivered,
         "retry" => Outcome::Retry { at: at.ok_or("a retry without its time")? },
-        "dead_lettered" => Outcome::DeadLettered { reason },
+        DEAD_LETTERED => Outcome::DeadLettered { reason },
         "cancelled" => Outcome::Cancelled { reason },
         other => return Err(format!("the outcome {other:?}")),
     })

@@ -37,12 +37,7 @@ async fn sqlite_control() {
 async fn sqlite_expiry() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("inbox.db");
-    let open = async |retention| {
-        let store: Arc<dyn EventStore> =
-            Arc::new(SqliteEvents::open(&path, retention).await.unwrap());
-        store
-    };
-    conformance::expiry(open(None).await, open(Some(conformance::RETENTION)).await).await;
+    conformance::expiry(Arc::new(SqliteEvents::open(&path).await.unwrap())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,9 +95,9 @@ async fn sqlite_bears_a_crowd() {
 async fn sqlite_events() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("inbox.db");
-    conformance::event_store(Arc::new(SqliteEvents::open(&path, None).await.unwrap())).await;
+    conformance::event_store(Arc::new(SqliteEvents::open(&path).await.unwrap())).await;
     // As another process would see it, while the first has it open.
-    let other = SqliteEvents::open(&path, None).await.unwrap();
+    let other = SqliteEvents::open(&path).await.unwrap();
     other.inbox(CustomerId::new(), &InboxQuery::default()).await.unwrap();
 }
 
@@ -143,7 +138,11 @@ async fn a_sqlite_file_of_the_version_before_is_brought_up() {
 
 async fn customer(store: &SqliteControl, name: &str) -> CustomerId {
     let (name, plan) = (name.to_owned(), Customer::DEFAULT_PLAN.to_owned());
-    store.create_customer(NewCustomer { name, plan, rate_limit: None }, BY).await.unwrap().id
+    store
+        .create_customer(NewCustomer { name, plan, rate_limit: None, retention_days: None }, BY)
+        .await
+        .unwrap()
+        .id
 }
 
 fn new_subscription(customer_id: CustomerId, workflow_id: &str) -> NewSubscription {

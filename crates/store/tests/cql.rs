@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -22,9 +21,9 @@ impl Keyspace {
         Self { name: format!("t{}", CustomerId::new().as_uuid().simple()), node }
     }
 
-    fn open(&self, retention: Option<Duration>) -> Arc<dyn EventStore> {
+    fn open(&self) -> Arc<dyn EventStore> {
         let url = format!("cassandra://{}/{}?replication_factor=1", self.node, self.name);
-        Arc::new(CqlEvents::new(&url, retention).unwrap())
+        Arc::new(CqlEvents::new(&url).unwrap())
     }
 
     async fn session(&self) -> Session {
@@ -41,7 +40,7 @@ impl Keyspace {
 #[ignore = "needs real parts: cargo xtask test"]
 async fn cql_events() {
     let keyspace = Keyspace::new();
-    conformance::event_store(keyspace.open(None)).await;
+    conformance::event_store(keyspace.open()).await;
     keyspace.drop().await;
 }
 
@@ -49,14 +48,13 @@ async fn cql_events() {
 #[ignore = "needs real parts: cargo xtask test"]
 async fn cql_expiry() {
     let keyspace = Keyspace::new();
-    let store = keyspace.open(Some(conformance::RETENTION));
-    conformance::expiry(Arc::clone(&store), store).await;
+    conformance::expiry(keyspace.open()).await;
     keyspace.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there_is_unavailable() {
-    let store = CqlEvents::new("cassandra://127.0.0.1:1/inbox", None).unwrap();
+    let store = CqlEvents::new("cassandra://127.0.0.1:1/inbox").unwrap();
     let error = store.inbox(CustomerId::new(), &InboxQuery::default()).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
 }
@@ -65,7 +63,7 @@ async fn a_server_that_is_not_there_is_unavailable() {
 #[ignore = "needs real parts: cargo xtask test"]
 async fn tables_that_are_not_there_are_made_by_migrate() {
     let keyspace = Keyspace::new();
-    let store = keyspace.open(None);
+    let store = keyspace.open();
     let ask = async || store.inbox(CustomerId::new(), &InboxQuery::default()).await;
     let error = ask().await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use triggerline_store::{
-    DynamoEvents, EventStore, InboxQuery, StoreError, conformance, open_events,
+    DynamoEvents, EventStore, InboxQuery, Retention, StoreError, conformance, open_events,
 };
 use triggerline_types::{
     Attempt, CustomerId, DeliveryId, DeliveryState, Event, EventId, EventStatus, EventType, Fact,
@@ -36,8 +36,8 @@ impl Table {
         Self { name: format!("t{}", CustomerId::new().as_uuid().simple()), endpoint }
     }
 
-    fn open(&self, retention: Option<Duration>) -> Arc<dyn EventStore> {
-        Arc::new(open(&self.name, &self.endpoint, retention))
+    fn open(&self) -> Arc<dyn EventStore> {
+        Arc::new(open(&self.name, &self.endpoint))
     }
 
     fn client(&self) -> Client {
@@ -56,8 +56,8 @@ impl Table {
     }
 }
 
-fn open(table: &str, endpoint: &str, retention: Option<Duration>) -> DynamoEvents {
-    DynamoEvents::new(&format!("dynamodb:{table}?endpoint={endpoint}"), retention).unwrap()
+fn open(table: &str, endpoint: &str) -> DynamoEvents {
+    DynamoEvents::new(&format!("dynamodb:{table}?endpoint={endpoint}")).unwrap()
 }
 
 fn event(customer_id: CustomerId, payload: impl Into<bytes::Bytes>) -> Event {
@@ -116,7 +116,7 @@ fn noise(length: usize) -> String {
 #[ignore = "needs real parts: cargo xtask test"]
 async fn dynamo_events() {
     let table = Table::new();
-    conformance::event_store(table.open(None)).await;
+    conformance::event_store(table.open()).await;
     table.drop().await;
 }
 
@@ -124,8 +124,7 @@ async fn dynamo_events() {
 #[ignore = "needs real parts: cargo xtask test"]
 async fn dynamo_expiry() {
     let table = Table::new();
-    let store = table.open(Some(conformance::RETENTION));
-    conformance::expiry(Arc::clone(&store), store).await;
+    conformance::expiry(table.open()).await;
     let found = table.client().describe_time_to_live().table_name(&table.name).send().await;
     let found = found.unwrap().time_to_live_description.unwrap();
     assert_eq!(found.time_to_live_status, Some(TimeToLiveStatus::Enabled));
@@ -136,11 +135,12 @@ async fn dynamo_expiry() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there_is_unavailable() {
     let url = "dynamodb:inbox?endpoint=http://127.0.0.1:1";
-    let store = open_events(url, None).await.unwrap();
+    let store = open_events(url).await.unwrap();
     let customer = CustomerId::new();
     let error = store.inbox(customer, &InboxQuery::default()).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
-    let error = store.apply(&[Fact::Event(event(customer, "1"))]).await.unwrap_err();
+    let error =
+        store.apply(&[Fact::Event(event(customer, "1"))], &Retention::default()).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
 }
 
@@ -148,15 +148,17 @@ async fn a_server_that_is_not_there_is_unavailable() {
 #[ignore = "needs real parts: cargo xtask test"]
 async fn a_table_that_is_not_there_is_made_by_migrate() {
     let table = Table::new();
-    let store = table.open(None);
+    let store = table.open();
     let customer = CustomerId::new();
     let ask = async || store.inbox(customer, &InboxQuery::default()).await;
     let fact = Fact::Event(event(customer, "1"));
-    for error in [ask().await.unwrap_err(), store.apply(&[fact]).await.unwrap_err()] {
+    for error in
+        [ask().await.unwrap_err(), store.apply(&[fact], &Retention::default()).await.unwrap_err()]
+    {
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     }
     // Two that start at once.
-    let other = table.open(None);
+    let other = table.open();
     let (one, two) = tokio::join!(store.migrate(), other.migrate());
     one.unwrap();
     two.unwrap();
@@ -178,10 +180,13 @@ async fn somebody_else_s_table_is_refused_and_nothing_is_given_up_for_it() {
         .send()
         .await
         .unwrap();
-    let store = table.open(None);
+    let store = table.open();
     let error = store.migrate().await.unwrap_err();
     assert!(matches!(error, StoreError::Address(_)), "{error:?}");
-    let error = store.apply(&[Fact::Event(event(CustomerId::new(), "1"))]).await.unwrap_err();
+    let error = store
+        .apply(&[Fact::Event(event(CustomerId::new(), "1"))], &Retention::default())
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     table.drop().await;
 }
@@ -190,11 +195,11 @@ async fn somebody_else_s_table_is_refused_and_nothing_is_given_up_for_it() {
 #[ignore = "needs real parts: cargo xtask test"]
 async fn a_payload_of_several_items_comes_back_byte_for_byte() {
     let table = Table::new();
-    let (store, customer) = (table.open(None), CustomerId::new());
+    let (store, customer) = (table.open(), CustomerId::new());
     store.migrate().await.unwrap();
     let events: Vec<_> = (0..4).map(|_| event(customer, noise(950_000))).collect();
     for event in &events {
-        store.apply(&delivered(event)).await.unwrap();
+        store.apply(&delivered(event), &Retention::default()).await.unwrap();
     }
     for event in &events {
         let found = store.event(customer, event.id).await.unwrap().unwrap();
@@ -217,7 +222,7 @@ async fn a_payload_of_several_items_comes_back_byte_for_byte() {
         .unwrap();
     assert_eq!(store.event(customer, events[0].id).await.unwrap(), None);
     assert_eq!(store.deliveries(customer, events[0].id).await.unwrap(), []);
-    store.apply(&[Fact::Event(events[0].clone())]).await.unwrap();
+    store.apply(&[Fact::Event(events[0].clone())], &Retention::default()).await.unwrap();
     assert!(store.event(customer, events[0].id).await.unwrap().is_some());
     table.drop().await;
 }
@@ -226,14 +231,14 @@ async fn a_payload_of_several_items_comes_back_byte_for_byte() {
 #[ignore = "needs real parts: cargo xtask test"]
 async fn a_batch_of_thousands_of_facts_is_taken() {
     let table = Table::new();
-    let (store, customer) = (table.open(None), CustomerId::new());
+    let (store, customer) = (table.open(), CustomerId::new());
     store.migrate().await.unwrap();
     let events: Vec<_> = (0..667).map(|n| event(customer, n.to_string())).collect();
     let facts: Vec<_> = events.iter().flat_map(delivered).collect();
     assert!(facts.len() > 2_000);
-    store.apply(&facts).await.unwrap();
+    store.apply(&facts, &Retention::default()).await.unwrap();
     // Some are in it twice.
-    store.apply(&[&facts[..40], &facts[10..50]].concat()).await.unwrap();
+    store.apply(&[&facts[..40], &facts[10..50]].concat(), &Retention::default()).await.unwrap();
     let (mut found, mut query) = (Vec::new(), InboxQuery { limit: 100, ..InboxQuery::default() });
     loop {
         let page = store.inbox(customer, &query).await.unwrap();
@@ -258,22 +263,22 @@ async fn a_batch_of_thousands_of_facts_is_taken() {
 #[ignore = "needs real parts: cargo xtask test"]
 async fn what_has_expired_and_is_there_still_is_not_read() {
     let table = Table::new();
-    let (forever, customer) = (table.open(None), CustomerId::new());
-    forever.migrate().await.unwrap();
-    let briefly = table.open(Some(Duration::from_secs(2)));
+    let (store, customer) = (table.open(), CustomerId::new());
+    store.migrate().await.unwrap();
+    let briefly = Retention::of_all(Some(Duration::from_secs(2)));
     let event = event(customer, "1");
-    briefly.apply(&delivered(&event)).await.unwrap();
-    assert!(forever.event(customer, event.id).await.unwrap().is_some());
+    store.apply(&delivered(&event), &briefly).await.unwrap();
+    assert!(store.event(customer, event.id).await.unwrap().is_some());
     let start = OffsetDateTime::now_utc();
-    while forever.event(customer, event.id).await.unwrap().is_some() {
+    while store.event(customer, event.id).await.unwrap().is_some() {
         assert!(OffsetDateTime::now_utc() < start + Duration::from_secs(10), "it expires");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for event_type in [None, Some(event.event_type.clone())] {
         let query = InboxQuery { event_type, ..InboxQuery::default() };
-        assert_eq!(forever.inbox(customer, &query).await.unwrap().items, []);
+        assert_eq!(store.inbox(customer, &query).await.unwrap().items, []);
     }
-    assert_eq!(forever.deliveries(customer, event.id).await.unwrap(), []);
+    assert_eq!(store.deliveries(customer, event.id).await.unwrap(), []);
     table.drop().await;
 }
 
@@ -286,7 +291,7 @@ async fn an_event_costs_as_many_units_as_is_said() {
         format!("\"{}\"", &words[..length - 2])
     };
     let table = Table::new();
-    let (store, client) = (table.open(Some(Duration::from_hours(24))), table.client());
+    let (store, client) = (table.open(), table.client());
     store.migrate().await.unwrap();
     for (what, payload, expected) in [
         ("small", "{\"n\":1}".to_owned(), 5.0),
@@ -296,7 +301,7 @@ async fn an_event_costs_as_many_units_as_is_said() {
         ("10 KB of words", text(10_000), 5.0),
     ] {
         let event = event(CustomerId::new(), payload);
-        store.apply(&delivered(&event)).await.unwrap();
+        store.apply(&delivered(&event), &Retention::default()).await.unwrap();
         let (mut units, mut count) = (0.0, 0);
         let found = client.scan().table_name(&table.name).send().await.unwrap();
         for item in found.items.unwrap() {
@@ -369,18 +374,18 @@ async fn body(stream: &mut TcpStream) -> Option<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_taken_is_sent_again() {
     let (endpoint, served) = limited(2, 2).await;
-    let store = open("inbox", &endpoint, None);
+    let store = open("inbox", &endpoint);
     let facts = delivered(&event(CustomerId::new(), "1"));
-    store.apply(&facts).await.unwrap();
+    store.apply(&facts, &Retention::default()).await.unwrap();
     assert_eq!(served.await.unwrap(), [5, 3, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_never_taken_is_unavailable() {
     let (endpoint, served) = limited(0, usize::MAX).await;
-    let store = open("inbox", &endpoint, None);
+    let store = open("inbox", &endpoint);
     let fact = Fact::Event(event(CustomerId::new(), "1"));
-    let error = store.apply(&[fact]).await.unwrap_err();
+    let error = store.apply(&[fact], &Retention::default()).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     served.abort();
 }

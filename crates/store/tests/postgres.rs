@@ -61,7 +61,10 @@ async fn connect(url: &str) -> Client {
 
 async fn customer(store: &dyn ControlStore) -> Customer {
     let (name, plan) = ("one".to_owned(), Customer::DEFAULT_PLAN.to_owned());
-    store.create_customer(NewCustomer { name, plan, rate_limit: None }, BY).await.unwrap()
+    store
+        .create_customer(NewCustomer { name, plan, rate_limit: None, retention_days: None }, BY)
+        .await
+        .unwrap()
 }
 
 async fn told(changes: &mut tokio::sync::watch::Receiver<u64>, within: Duration) {

@@ -18,6 +18,9 @@ pub fn check_name(name: &str) -> Result<(), InvalidName> {
     if fits { Ok(()) } else { Err(InvalidName) }
 }
 
+/// The longest that a customer's events may be kept, in days: ten years.
+pub const MAX_RETENTION_DAYS: u16 = 3_650;
+
 /// The tenant: owns API keys, subscriptions and events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Customer {
@@ -27,6 +30,9 @@ pub struct Customer {
     pub plan: String,
     /// How often each of its keys may ask, instead of what the plan says.
     pub rate_limit: Option<RateLimit>,
+    /// How long its events are kept, from when they were received, instead of what the settings say:
+    /// 1 to [`MAX_RETENTION_DAYS`].
+    pub retention_days: Option<u16>,
     pub created_at: OffsetDateTime,
 }
 

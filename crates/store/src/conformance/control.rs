@@ -15,7 +15,7 @@ use triggerline_types::{
 };
 
 use super::keys::new_key;
-use super::{access, keys, queue, replays};
+use super::{access, erasures, keys, queue, replays};
 use crate::{
     AccessChange, ControlStore, CustomerChange, Edited, KeyCreation, NewCustomer, NewSubscription,
     SubscriptionEdit, SubscriptionFields,
@@ -40,6 +40,7 @@ pub async fn control_store(store: Arc<dyn ControlStore>) {
     access::judge(&*store).await;
     replays::judge(&*store).await;
     queue::judge(&store).await;
+    erasures::judge(&*store).await;
     every_change_leaves_one_entry(&*store).await;
     pages_of_the_audit_trail_neither_skip_nor_repeat(&*store).await;
     revisions_become_visible_in_their_order(&store).await;
@@ -50,6 +51,7 @@ pub(super) async fn customer(store: &dyn ControlStore, name: &str) -> Customer {
         name: name.to_owned(),
         plan: Customer::DEFAULT_PLAN.to_owned(),
         rate_limit: None,
+        retention_days: None,
     };
     store.create_customer(new, BY).await.unwrap()
 }
@@ -71,6 +73,7 @@ async fn customers_are_listed_in_pages_oldest_first(store: &dyn ControlStore) {
         name: "four".to_owned(),
         plan: "gold".to_owned(),
         rate_limit: Some("600/1m".parse().unwrap()),
+        retention_days: Some(90),
     };
     made.push(store.create_customer(limited, BY).await.unwrap());
     let before = Some(before.id);
@@ -91,10 +94,16 @@ async fn a_customer_changes_as_far_as_it_was_asked(store: &dyn ControlStore) {
         async |change: CustomerChange| store.update_customer(made.id, change, BY).await.unwrap();
     assert_eq!(update(CustomerChange::default()).await.as_ref(), Some(&made));
     let limit = Some("5/1s".parse().unwrap());
-    let changed = Customer { plan: "gold".to_owned(), rate_limit: limit, ..made.clone() };
+    let changed = Customer {
+        plan: "gold".to_owned(),
+        rate_limit: limit,
+        retention_days: Some(7),
+        ..made.clone()
+    };
     let change = CustomerChange {
         plan: Some("gold".to_owned()),
         rate_limit: Some(limit),
+        retention_days: Some(Some(7)),
         ..CustomerChange::default()
     };
     assert_eq!(update(change).await.as_ref(), Some(&changed));

@@ -11,8 +11,8 @@ use triggerline_types::{
 };
 
 use crate::{
-    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Page, Position, StoredDelivery,
-    StoredEvent,
+    DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Page, Position, Retention,
+    StoredDelivery, StoredEvent,
 };
 
 /// Every promise of [`EventStore`], on a store with nothing in it.
@@ -27,16 +27,17 @@ pub async fn event_store(store: Arc<dyn EventStore>) {
     filters_hold_together(&*store).await;
     pages_neither_skip_nor_repeat(&*store).await;
     dead_letters_are_listed_until_they_are_sent_again(&*store).await;
+    who_is_erased_leaves_nothing(&*store).await;
 }
 
-/// For how long [`expiry`]'s store keeps events.
-pub const RETENTION: Duration = Duration::from_hours(24);
-
-/// A store that keeps events for [`RETENTION`], in which `forever` has written, or which writes itself:
-/// what is older is gone with all that is about it, and nothing else.
-pub async fn expiry(forever: Arc<dyn EventStore>, store: Arc<dyn EventStore>) {
+/// Events are kept for as long as they are to be, those of each customer: what is older is gone with all
+/// that is about it, and nothing else.
+pub async fn expiry(store: Arc<dyn EventStore>) {
+    const STANDARD: Duration = Duration::from_hours(24);
     store.migrate().await.unwrap();
-    let (customer, other) = (CustomerId::new(), CustomerId::new());
+    let (customer, other, patient) = (CustomerId::new(), CustomerId::new(), CustomerId::new());
+    let own = [(patient, 3 * STANDARD)].into();
+    let retention = Retention { own, ..Retention::of_all(Some(STANDARD)) };
     let now = triggerline_types::truncate_to_millis(OffsetDateTime::now_utc());
     let received = |customer, ago: Duration| {
         let received_at = now - ago;
@@ -45,33 +46,96 @@ pub async fn expiry(forever: Arc<dyn EventStore>, store: Arc<dyn EventStore>) {
     };
     let minute = Duration::from_mins(1);
     // One expires while it is looked for, one has before it was written.
-    let soon = received(customer, RETENTION.saturating_sub(Duration::from_secs(3)));
-    let old = received(customer, RETENTION + minute);
-    let young = received(customer, RETENTION.saturating_sub(minute));
-    let others = received(other, RETENTION + minute);
+    let soon = received(customer, STANDARD.saturating_sub(Duration::from_secs(3)));
+    let old = received(customer, STANDARD + minute);
+    let young = received(customer, STANDARD.saturating_sub(minute));
+    let others = received(other, STANDARD + minute);
+    let kept = received(patient, STANDARD + minute);
+    let forgotten = received(patient, 3 * STANDARD + minute);
     let mut facts = Vec::new();
-    for event in [&soon, &old, &young, &others] {
+    for event in [&soon, &old, &young, &others, &kept, &forgotten] {
         let matched = owed(event, &["w"]);
         let attempt = attempt(event, &matched.owed[0], 1, 0, given_up());
         let facts_of = [Fact::Matched(matched), Fact::Attempted(attempt)];
         facts.extend([Fact::Event(event.clone())].into_iter().chain(facts_of));
     }
-    forever.apply(&facts).await.unwrap();
-    let events = async || {
-        while store.expire().await.unwrap() {}
+    store.apply(&facts, &retention).await.unwrap();
+    let events = async |customer| {
+        while store.expire(&retention).await.unwrap() {}
         let page = page_of(&*store, customer, InboxQuery::default()).await;
         page.items.into_iter().map(|one| one.event.id).collect::<Vec<_>>()
     };
-    while events().await.contains(&soon.id) {
+    while events(customer).await.contains(&soon.id) {
         assert!(OffsetDateTime::now_utc() < now + minute, "it expires");
     }
-    assert_eq!(events().await, [young.id]);
-    assert_eq!(read(&*store, customer, young.id).await.1[0].attempts.len(), 1);
-    for (customer, event) in [(customer, &soon), (customer, &old), (other, &others)] {
+    for (customer, event) in [(customer, &young), (patient, &kept)] {
+        assert_eq!(events(customer).await, [event.id]);
+        assert_eq!(read(&*store, customer, event.id).await.1[0].attempts.len(), 1);
+    }
+    for event in [&soon, &old, &others, &forgotten] {
+        let customer = event.customer_id;
         assert_eq!(read(&*store, customer, event.id).await, (None, Vec::new()));
         let dead = all_of(&*store, customer, DeadLetterQuery::default()).await;
         assert!(dead.iter().all(|one| one.event_id != event.id), "{dead:?}");
     }
+}
+
+async fn who_is_erased_leaves_nothing(store: &dyn EventStore) {
+    let (customer, other) = (CustomerId::new(), CustomerId::new());
+    let facts = |customer, seconds| {
+        let held = Event { quarantined: Some("why".to_owned()), ..event(customer, "a", seconds) };
+        let released = Event { quarantined: None, ..held.clone() };
+        let (nobodys, dead) = (event(customer, "b", seconds), event(customer, "a", seconds + 120));
+        let matched = owed(&dead, &["w"]);
+        let attempt = attempt(&dead, &matched.owed[0], 1, seconds + 7_200, given_up());
+        let unmatched = Matched { owed: Vec::new(), ..owed(&nobodys, &[]) };
+        [
+            Fact::Event(held),
+            Fact::Event(released),
+            Fact::Event(nobodys),
+            Fact::Event(dead),
+            Fact::Matched(matched),
+            Fact::Matched(unmatched),
+            Fact::Attempted(attempt),
+        ]
+    };
+    let mut all = Vec::new();
+    for seconds in [0, 30, 86_400] {
+        all.extend(facts(customer, seconds));
+        store.apply(&facts(other, seconds), &Retention::default()).await.unwrap();
+    }
+    // One of which the event never came.
+    let (lost, matched) = (event(customer, "a", 9_000), owed(&event(customer, "a", 9_000), &["w"]));
+    let matched = Matched { event_id: lost.id, ..matched };
+    all.push(Fact::Matched(matched.clone()));
+    store.apply(&all, &Retention::default()).await.unwrap();
+    assert_eq!(store.erase(customer).await.unwrap(), 9);
+    // Its event comes after all: nothing of what was there before is there again.
+    store.apply(&[Fact::Event(lost.clone())], &Retention::default()).await.unwrap();
+    let (found, deliveries) = read(store, customer, lost.id).await;
+    assert_eq!((found.unwrap().status, deliveries), (EventStatus::Accepted, Vec::new()));
+    // What comes while it is erased, goes when it is erased again.
+    store.apply(&all[..7], &Retention::default()).await.unwrap();
+    assert_eq!(store.erase(customer).await.unwrap(), 4);
+    assert_eq!(store.erase(customer).await.unwrap(), 0);
+    for event in all.iter().map(Fact::event_id) {
+        assert_eq!(read(store, customer, event).await, (None, Vec::new()));
+    }
+    let text = |text: &str| Some(text.to_owned());
+    let event_type = EventType::parse("a").ok();
+    let status = Some(EventStatus::Failed);
+    for query in [
+        InboxQuery::default(),
+        InboxQuery { event_type, ..InboxQuery::default() },
+        InboxQuery { workflow_id: text("w"), ..InboxQuery::default() },
+        InboxQuery { status, ..InboxQuery::default() },
+    ] {
+        assert_eq!(page_of(store, customer, query).await.items, []);
+    }
+    assert_eq!(all_of(store, customer, DeadLetterQuery::default()).await, []);
+    let of_other = page_of(store, other, InboxQuery::default()).await;
+    assert_eq!(of_other.items.len(), 9, "other customers have theirs");
+    assert_eq!(all_of(store, other, DeadLetterQuery::default()).await.len(), 3);
 }
 
 fn at(seconds: i64) -> OffsetDateTime {
@@ -189,8 +253,8 @@ async fn dead_letters_are_listed_until_they_are_sent_again(store: &dyn EventStor
             Fact::Attempted(attempt(&event, &owed[1], 1, seconds + 1, Outcome::Delivered)),
             Fact::Matched(matched),
         ];
-        store.apply(&facts).await.unwrap();
-        store.apply(&[Fact::Event(event.clone())]).await.unwrap();
+        store.apply(&facts, &Retention::default()).await.unwrap();
+        store.apply(&[Fact::Event(event.clone())], &Retention::default()).await.unwrap();
         (event, owed[0].clone())
     };
     let mut all = Vec::new();
@@ -230,9 +294,15 @@ async fn dead_letters_are_listed_until_they_are_sent_again(store: &dyn EventStor
     assert_eq!(ids(&entries(span).await), given[..1]);
     // Handed over again it is none; given up again it is one, of that time.
     let retry = Outcome::Retry { at: at(30) };
-    store.apply(&[Fact::Attempted(attempt(event, owed, 0, 30, retry))]).await.unwrap();
+    store
+        .apply(&[Fact::Attempted(attempt(event, owed, 0, 30, retry))], &Retention::default())
+        .await
+        .unwrap();
     assert_eq!(ids(&entries(oldest()).await), given[1..]);
-    store.apply(&[Fact::Attempted(attempt(event, owed, 1, 31, given_up()))]).await.unwrap();
+    store
+        .apply(&[Fact::Attempted(attempt(event, owed, 1, 31, given_up()))], &Retention::default())
+        .await
+        .unwrap();
     let found = entries(oldest()).await;
     assert_eq!(ids(&found), [&given[1..], &given[..1]].concat());
     assert_eq!((found[3].at, found[3].delivery.attempts.len()), (at(31), 3));
@@ -265,9 +335,9 @@ async fn facts_leave_the_same_rows_in_any_order(store: &dyn EventStore) {
             ];
             let ordered: Vec<Fact> = order.iter().map(|index| facts[*index].clone()).collect();
             for batch in ordered.chunks(cut) {
-                store.apply(batch).await.unwrap();
+                store.apply(batch, &Retention::default()).await.unwrap();
             }
-            store.apply(&ordered[1..4]).await.unwrap();
+            store.apply(&ordered[1..4], &Retention::default()).await.unwrap();
             let (found, deliveries) = read(store, customer, given.id).await;
             let found = found.unwrap();
             assert_eq!(found.event, given);
@@ -309,10 +379,13 @@ async fn an_event_is_there_only_once_it_has_come(store: &dyn EventStore) {
     let event = event(customer, "order.created", 0);
     let matched = owed(&event, &["w"]);
     let attempt = attempt(&event, &matched.owed[0], 1, 1, Outcome::Delivered);
-    store.apply(&[Fact::Attempted(attempt), Fact::Matched(matched)]).await.unwrap();
+    store
+        .apply(&[Fact::Attempted(attempt), Fact::Matched(matched)], &Retention::default())
+        .await
+        .unwrap();
     assert_eq!(read(store, customer, event.id).await, (None, Vec::new()));
     assert_eq!(page_of(store, customer, InboxQuery::default()).await.items, []);
-    store.apply(&[Fact::Event(event.clone())]).await.unwrap();
+    store.apply(&[Fact::Event(event.clone())], &Retention::default()).await.unwrap();
     let (found, deliveries) = read(store, customer, event.id).await;
     assert_eq!(found.unwrap().status, EventStatus::Delivered);
     assert_eq!(deliveries.len(), 1);
@@ -323,7 +396,7 @@ async fn a_large_payload_comes_back_byte_for_byte(store: &dyn EventStore) {
     let payload = Bytes::from(format!("\"{}\"", "größe 🎁".repeat(80_000)));
     assert!(payload.len() > 900_000);
     let event = Event { payload, ..event(customer, "large", 0) };
-    store.apply(&[Fact::Event(event.clone())]).await.unwrap();
+    store.apply(&[Fact::Event(event.clone())], &Retention::default()).await.unwrap();
     assert_eq!(read(store, customer, event.id).await.0.unwrap().event, event);
 }
 
@@ -332,10 +405,16 @@ async fn customers_are_apart(store: &dyn EventStore) {
     let mine = event(ours, "a", 0);
     // The same id under another customer is another event.
     let other = Event { id: mine.id, ..event(theirs, "b", 0) };
-    store.apply(&[Fact::Event(mine.clone()), Fact::Matched(owed(&mine, &["w"]))]).await.unwrap();
+    store
+        .apply(
+            &[Fact::Event(mine.clone()), Fact::Matched(owed(&mine, &["w"]))],
+            &Retention::default(),
+        )
+        .await
+        .unwrap();
     assert_eq!(read(store, theirs, mine.id).await, (None, Vec::new()));
     assert_eq!(page_of(store, theirs, InboxQuery::default()).await.items, []);
-    store.apply(&[Fact::Event(other.clone())]).await.unwrap();
+    store.apply(&[Fact::Event(other.clone())], &Retention::default()).await.unwrap();
     assert_eq!(read(store, ours, mine.id).await.0.unwrap().event, mine);
     let (found, deliveries) = read(store, theirs, mine.id).await;
     assert_eq!((found.unwrap().event, deliveries), (other, Vec::new()));
@@ -345,25 +424,34 @@ async fn status_follows_the_attempts(store: &dyn EventStore) {
     let customer = CustomerId::new();
     let event = event(customer, "a", 0);
     let status = async || read(store, customer, event.id).await.0.unwrap().status;
-    store.apply(&[Fact::Event(event.clone())]).await.unwrap();
+    store.apply(&[Fact::Event(event.clone())], &Retention::default()).await.unwrap();
     assert_eq!(status().await, EventStatus::Accepted);
-    store.apply(&[Fact::Matched(owed(&event, &[]))]).await.unwrap();
+    store.apply(&[Fact::Matched(owed(&event, &[]))], &Retention::default()).await.unwrap();
     assert_eq!(status().await, EventStatus::Unmatched);
     // A replay later finds somebody who wants it.
     let matched = owed(&event, &["w"]);
     let one = matched.owed[0].clone();
-    store.apply(&[Fact::Matched(matched)]).await.unwrap();
+    store.apply(&[Fact::Matched(matched)], &Retention::default()).await.unwrap();
     assert_eq!(status().await, EventStatus::PendingDelivery);
-    store.apply(&[Fact::Attempted(attempt(&event, &one, 1, 1, given_up()))]).await.unwrap();
+    store
+        .apply(&[Fact::Attempted(attempt(&event, &one, 1, 1, given_up()))], &Retention::default())
+        .await
+        .unwrap();
     assert_eq!(status().await, EventStatus::Failed);
     // Redriven, it starts counting anew; what started last decides.
     let retry = Outcome::Retry { at: at(50) };
-    store.apply(&[Fact::Attempted(attempt(&event, &one, 1, 40, retry))]).await.unwrap();
+    store
+        .apply(&[Fact::Attempted(attempt(&event, &one, 1, 40, retry))], &Retention::default())
+        .await
+        .unwrap();
     assert_eq!(status().await, EventStatus::PendingDelivery);
     let delivered = attempt(&event, &one, 2, 51, Outcome::Delivered);
-    store.apply(&[Fact::Attempted(delivered)]).await.unwrap();
+    store.apply(&[Fact::Attempted(delivered)], &Retention::default()).await.unwrap();
     assert_eq!(status().await, EventStatus::Delivered);
-    store.apply(&[Fact::Attempted(attempt(&event, &one, 1, 90, given_up()))]).await.unwrap();
+    store
+        .apply(&[Fact::Attempted(attempt(&event, &one, 1, 90, given_up()))], &Retention::default())
+        .await
+        .unwrap();
     assert_eq!(status().await, EventStatus::Delivered, "delivered once is delivered for good");
 }
 
@@ -381,7 +469,7 @@ async fn filters_hold_together(store: &dyn EventStore) {
         facts.extend([Fact::Event(event.clone()), Fact::Matched(owed(&event, workflows))]);
         events.push(event);
     }
-    store.apply(&facts).await.unwrap();
+    store.apply(&facts, &Retention::default()).await.unwrap();
     let find = async |query: InboxQuery| -> Vec<i64> {
         let found = page_of(store, customer, query).await.items;
         found.iter().map(|one| (one.event.received_at - at(0)).whole_seconds()).collect()
@@ -409,7 +497,7 @@ async fn pages_neither_skip_nor_repeat(store: &dyn EventStore) {
         let customer = CustomerId::new();
         let arrive = async |n: i64| {
             let one = event(customer, "a", n / 4);
-            store.apply(&[Fact::Event(one.clone())]).await.unwrap();
+            store.apply(&[Fact::Event(one.clone())], &Retention::default()).await.unwrap();
             one.id
         };
         let mut before = Vec::new();

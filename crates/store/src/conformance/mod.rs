@@ -8,6 +8,7 @@
 mod access;
 mod control;
 mod crowd;
+mod erasures;
 mod events;
 mod keys;
 mod queue;
@@ -16,5 +17,5 @@ mod sealing;
 
 pub use control::control_store;
 pub use crowd::crowd;
-pub use events::{RETENTION, event_store, expiry};
+pub use events::{event_store, expiry};
 pub use sealing::sealing;

@@ -26,7 +26,7 @@ fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(1_800_000_000 + seconds).unwrap()
 }
 
-fn new(customer_id: CustomerId) -> NewReplay {
+pub(super) fn new(customer_id: CustomerId) -> NewReplay {
     let subscription_id = Some(SubscriptionId::new());
     let source = Source::DeadLetters { subscription_id, delivery_id: None };
     let selection = Selection { source, from: None, to: at(60), event_types: Vec::new() };

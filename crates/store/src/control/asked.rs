@@ -28,12 +28,18 @@ pub struct NewCustomer {
     pub name: String,
     pub plan: String,
     pub rate_limit: Option<RateLimit>,
+    pub retention_days: Option<u16>,
 }
 
 impl NewCustomer {
     /// On the default plan, without a limit of its own.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), plan: Customer::DEFAULT_PLAN.to_owned(), rate_limit: None }
+        Self {
+            name: name.into(),
+            plan: Customer::DEFAULT_PLAN.to_owned(),
+            rate_limit: None,
+            retention_days: None,
+        }
     }
 
     /// As it is kept from now on.
@@ -43,6 +49,7 @@ impl NewCustomer {
             name: self.name,
             plan: self.plan,
             rate_limit: self.rate_limit,
+            retention_days: self.retention_days,
             created_at: now,
         }
     }
@@ -55,6 +62,8 @@ pub struct CustomerChange {
     pub plan: Option<String>,
     /// `Some(None)` takes the customer's own limit away: the plan's holds again.
     pub rate_limit: Option<Option<RateLimit>>,
+    /// `Some(None)` takes the customer's own away: that of the settings holds again.
+    pub retention_days: Option<Option<u16>>,
 }
 
 impl CustomerChange {
@@ -64,6 +73,7 @@ impl CustomerChange {
             name: self.name.unwrap_or_else(|| customer.name.clone()),
             plan: self.plan.unwrap_or_else(|| customer.plan.clone()),
             rate_limit: self.rate_limit.unwrap_or(customer.rate_limit),
+            retention_days: self.retention_days.unwrap_or(customer.retention_days),
             created_at: customer.created_at,
         }
     }

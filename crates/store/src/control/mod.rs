@@ -7,6 +7,7 @@
 mod asked;
 mod edit;
 pub(crate) mod endpoint;
+pub(crate) mod erasures;
 pub(crate) mod fields;
 pub(crate) mod queue;
 pub(crate) mod replays;
@@ -24,6 +25,7 @@ use triggerline_types::{
 };
 
 use crate::StoreError;
+use erasures::ErasureStore;
 use queue::QueueStore;
 use replays::ReplayStore;
 
@@ -50,7 +52,7 @@ pub const FORGOTTEN: Duration = Duration::from_hours(48);
 /// no smaller one appears that it has not seen. (A plain database sequence does not promise
 /// this, because a later number may commit first.)
 #[async_trait]
-pub trait ControlStore: ReplayStore + QueueStore {
+pub trait ControlStore: ReplayStore + QueueStore + ErasureStore {
     /// Brings the schema up to this version; harmless when it is there already, and when
     /// several processes do it at once.
     async fn migrate(&self) -> Result<(), StoreError>;
@@ -66,6 +68,7 @@ pub trait ControlStore: ReplayStore + QueueStore {
         by: Actor,
     ) -> Result<Customer, StoreError>;
 
+    /// `None`: there is no such customer, or it was erased.
     async fn customer(&self, id: CustomerId) -> Result<Option<Customer>, StoreError>;
 
     /// Up to `limit` customers in the order of their ids, which is the order in which they were

@@ -7,6 +7,7 @@ use triggerline_types::{Actor, AuditEntry, AuditId, CustomerId, SubscriptionStat
 
 pub(crate) const CUSTOMER_CREATED: &str = "customer.created";
 pub(crate) const CUSTOMER_UPDATED: &str = "customer.updated";
+pub(crate) const CUSTOMER_ERASED: &str = "customer.erased";
 pub(crate) const API_KEY_CREATED: &str = "api_key.created";
 pub(crate) const API_KEY_REVOKED: &str = "api_key.revoked";
 pub(crate) const API_KEY_ROTATED: &str = "api_key.rotated";

@@ -7,6 +7,7 @@
 mod address;
 mod dead_letters;
 mod durability;
+mod erase;
 mod read;
 mod schema;
 mod walk;
@@ -24,6 +25,7 @@ use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 use triggerline_types::{CustomerId, DeliveryId, EventId, Fact};
 
+use crate::Retention;
 use crate::error::StoreError;
 use crate::event::{
     DeadLetter, DeadLetterQuery, EventStore, InboxQuery, Page, Position, StoredDelivery,
@@ -39,8 +41,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct CqlEvents {
     address: Address,
-    /// How long an event is kept, from when it was received; for ever if `None`.
-    retention: Option<Duration>,
     session: OnceCell<Session>,
     statements: OnceCell<Statements>,
     known: Known,
@@ -54,10 +54,9 @@ struct Ready<'a> {
 
 impl CqlEvents {
     /// Returns at once, whether the database is there or not: it is connected to when it is needed.
-    pub fn new(url: &str, retention: Option<Duration>) -> Result<Self, StoreError> {
+    pub fn new(url: &str) -> Result<Self, StoreError> {
         Ok(Self {
             address: Address::parse(url)?,
-            retention,
             session: OnceCell::new(),
             statements: OnceCell::new(),
             known: Known::default(),
@@ -125,14 +124,18 @@ impl EventStore for CqlEvents {
         Ok(())
     }
 
-    async fn apply(&self, facts: &[Fact]) -> Result<(), StoreError> {
+    async fn apply(&self, facts: &[Fact], retention: &Retention) -> Result<(), StoreError> {
         let now = OffsetDateTime::now_utc();
-        write::write(&self.ready().await?, &self.known, self.retention, facts, now).await
+        write::write(&self.ready().await?, &self.known, retention, facts, now).await
     }
 
     /// Rows expire by themselves.
-    async fn expire(&self) -> Result<bool, StoreError> {
+    async fn expire(&self, _retention: &Retention) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    async fn erase(&self, customer: CustomerId) -> Result<u64, StoreError> {
+        erase::all(&self.ready().await?, customer).await
     }
 
     async fn event(

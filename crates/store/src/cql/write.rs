@@ -15,6 +15,7 @@ use triggerline_types::{Attempt, CustomerId, Event, EventId, Fact, millis};
 
 use super::Ready;
 use super::schema::Statements;
+use crate::Retention;
 use crate::error::StoreError;
 use crate::pieces::{Piece, Row, cut};
 use crate::words;
@@ -47,24 +48,41 @@ struct Bound<'a> {
 /// A list and a minute that a row of `minutes` leads to.
 type Lead = (CustomerId, String, i64);
 
-/// Leads that were written lately, and when.
+/// Leads that were written lately.
 #[derive(Default)]
-pub(super) struct Known(Mutex<HashMap<Lead, i64>>);
+pub(super) struct Known(Mutex<HashMap<Lead, Written>>);
+
+/// When, and when what it leads to expires, in milliseconds.
+#[derive(Clone, Copy)]
+struct Written {
+    at: i64,
+    ends: i64,
+}
+
+/// When a row that is written now expires.
+fn ends(now: i64, ttl: i64) -> i64 {
+    if ttl == 0 { i64::MAX } else { now + ttl * 1_000 }
+}
 
 impl Known {
-    fn has(&self, lead: &Lead, now: i64) -> bool {
+    /// Whether it needn't be written again for what expires at `ends`.
+    fn has(&self, lead: &Lead, now: i64, ends: i64) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = i64::try_from(KNOWN_FOR.as_millis()).unwrap_or(i64::MAX);
-        known.get(lead).is_some_and(|at| now - at < until)
+        let lately = i64::try_from(KNOWN_FOR.as_millis()).unwrap_or(i64::MAX);
+        // A little later than the first is usual; much later, if the retention was changed.
+        let outlives = |written: &Written| ends <= written.ends.saturating_add(lately);
+        known.get(lead).is_some_and(|written| now - written.at < lately && outlives(written))
     }
 
-    /// To be told once they are durable.
-    fn learn(&self, leads: impl IntoIterator<Item = Lead>, now: i64) {
+    /// To be told once they are durable, each with its TTL.
+    fn learn(&self, leads: impl IntoIterator<Item = (Lead, i64)>, now: i64) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST_KNOWN {
             known.clear();
         }
-        known.extend(leads.into_iter().map(|lead| (lead, now)));
+        known.extend(
+            leads.into_iter().map(|(lead, ttl)| (lead, Written { at: now, ends: ends(now, ttl) })),
+        );
     }
 }
 
@@ -80,7 +98,7 @@ pub(super) fn minute_of(event: EventId) -> i64 {
 pub(super) async fn write(
     ready: &Ready<'_>,
     known: &Known,
-    retention: Option<Duration>,
+    retention: &Retention,
     facts: &[Fact],
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
@@ -88,6 +106,7 @@ pub(super) async fn write(
     let mut alone = Vec::new();
     let mut leads: BTreeMap<Lead, i64> = BTreeMap::new();
     for row in facts.iter().flat_map(cut) {
+        let retention = retention.of(row.customer);
         // What would have expired by now is not written at all.
         let Some(ttl) = ttl(row.event, retention, now) else { continue };
         let here = minute_of(row.event);
@@ -95,7 +114,6 @@ pub(super) async fn write(
             leads.insert((row.customer, list, minute), ttl);
         };
         match &row.piece {
-            Piece::Event(_) => lead(String::new(), here, ttl),
             Piece::Entry(list) => lead(list.name(), here, ttl),
             Piece::GivenUp(attempt) => {
                 let there = minute(millis(attempt.started_at));
@@ -106,12 +124,13 @@ pub(super) async fn write(
                 alone.extend(given_up(ready.statements, &row, attempt, ttl));
                 continue;
             }
-            _ => {}
+            // Of the event or not: whoever erases a customer must find it.
+            _ => lead(String::new(), here, ttl),
         }
         batches.entry((row.customer, here)).or_default().push(bind(ready.statements, &row, ttl));
     }
     let at = millis(now);
-    leads.retain(|lead, _| !known.has(lead, at));
+    leads.retain(|lead, ttl| !known.has(lead, at, ends(at, *ttl)));
     for ((customer, list, minute), ttl) in &leads {
         let ttl = if *ttl == 0 { 0 } else { ttl + LONGER };
         alone.push(bound(
@@ -124,7 +143,7 @@ pub(super) async fn write(
         batches.into_values().flat_map(pack).chain(alone.into_iter().map(|one| vec![one]));
     let requests: Vec<_> = batches.map(|rows| send(ready.session, rows)).collect();
     stream::iter(requests).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-    known.learn(leads.into_keys(), at);
+    known.learn(leads, at);
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 
 mod address;
 mod dead_letters;
+mod erase;
 mod item;
 mod payload;
 mod read;
@@ -30,6 +31,7 @@ use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 use triggerline_types::{CustomerId, DeliveryId, EventId, Fact};
 
+use crate::Retention;
 use crate::error::StoreError;
 use crate::event::{
     DeadLetter, DeadLetterQuery, EventStore, InboxQuery, Page, Position, StoredDelivery,
@@ -48,8 +50,6 @@ const TRIES: u32 = 4;
 
 pub struct DynamoEvents {
     address: Address,
-    /// How long an event is kept, from when it was received; for ever if `None`.
-    retention: Option<Duration>,
     client: OnceCell<Client>,
 }
 
@@ -58,7 +58,6 @@ pub struct DynamoEvents {
 struct Ready<'a> {
     client: &'a Client,
     table: &'a str,
-    retention: Option<Duration>,
     now: OffsetDateTime,
 }
 
@@ -68,8 +67,8 @@ struct NoRegion;
 
 impl DynamoEvents {
     /// Returns at once, whether the database is there or not: it is connected to when it is needed.
-    pub fn new(url: &str, retention: Option<Duration>) -> Result<Self, StoreError> {
-        Ok(Self { address: Address::parse(url)?, retention, client: OnceCell::new() })
+    pub fn new(url: &str) -> Result<Self, StoreError> {
+        Ok(Self { address: Address::parse(url)?, client: OnceCell::new() })
     }
 
     async fn client(&self) -> Result<&Client, StoreError> {
@@ -112,21 +111,8 @@ impl DynamoEvents {
         Ok(Ready {
             client: self.client().await?,
             table: &self.address.table,
-            retention: self.retention,
             now: OffsetDateTime::now_utc(),
         })
-    }
-}
-
-impl Ready<'_> {
-    /// Of all that may be kept still, the first. Items expire in full seconds, so what has passed since
-    /// is left to what they say themselves.
-    fn oldest(&self) -> EventId {
-        let oldest = self.retention.and_then(|retention| {
-            let retention = time::Duration::try_from(retention).ok()?;
-            self.now.checked_sub(retention)?.checked_sub(time::Duration::SECOND)
-        });
-        EventId::first_at(oldest.unwrap_or(OffsetDateTime::UNIX_EPOCH))
     }
 }
 
@@ -159,14 +145,17 @@ impl EventStore for DynamoEvents {
         table::make(self.client().await?, &self.address.table).await
     }
 
-    async fn apply(&self, facts: &[Fact]) -> Result<(), StoreError> {
-        let Ready { client, table, retention, now } = self.ready().await?;
-        write::write(client, table, retention, facts, now).await
+    async fn apply(&self, facts: &[Fact], retention: &Retention) -> Result<(), StoreError> {
+        write::write(self.ready().await?, retention, facts).await
     }
 
     /// Items expire by themselves.
-    async fn expire(&self) -> Result<bool, StoreError> {
+    async fn expire(&self, _retention: &Retention) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    async fn erase(&self, customer: CustomerId) -> Result<u64, StoreError> {
+        erase::all(self.ready().await?, customer).await
     }
 
     async fn event(

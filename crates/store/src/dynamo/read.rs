@@ -278,10 +278,6 @@ impl Ready<'_> {
         id: EventId,
         payloads: Payloads,
     ) -> Result<Pieces, StoreError> {
-        // Written when events were kept for longer.
-        if id < self.oldest() {
-            return Ok(Pieces::default());
-        }
         let span = Shelf::Events.span(id, id);
         let asked = Asked { customer, span, down: false, payloads };
         let (mut gathered, mut start) = (Gathered::default(), None);

@@ -61,9 +61,7 @@ impl looking::Walk for Walk<'_> {
 impl<'a> Walk<'a> {
     pub(super) fn new(ready: Ready<'a>, customer: CustomerId, query: &InboxQuery) -> Self {
         let shelf = List::for_query(query).map_or(Shelf::Events, Shelf::Listed);
-        let mut span = ids(query);
-        // What has expired may be there still, and need not be looked at.
-        span.start = span.start.max(ready.oldest().as_uuid().as_u128());
+        let span = ids(query);
         let id = |bits| EventId::from_uuid(Uuid::from_u128(bits));
         let is_empty = span.start >= span.end;
         let asked = Asked {

@@ -1,17 +1,19 @@
-//! Facts as puts without a condition, up to 25 in a request, several requests at once.
+//! Facts as puts without a condition; puts and deletions, up to 25 in a request, several requests
+//! at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use triggerline_types::Fact;
 
 use super::item::{Item, Key, items};
-use super::{PATIENCE, failed};
+use super::{PATIENCE, Ready, failed};
+use crate::Retention;
 use crate::error::StoreError;
 
 /// Items in a request: what DynamoDB takes. With 400 KB each it is not too long either (16 MB).
@@ -31,30 +33,34 @@ struct NotTaken {
 }
 
 pub(super) async fn write(
-    client: &Client,
-    table: &str,
-    retention: Option<Duration>,
+    ready: Ready<'_>,
+    retention: &Retention,
     facts: &[Fact],
-    now: OffsetDateTime,
 ) -> Result<(), StoreError> {
+    let of = |fact: &Fact| items(fact, retention.of(fact.customer_id()), ready.now);
     // Twice the same key in a request is refused; and under one key is the same, whenever.
-    let items: BTreeMap<Key, Item> =
-        facts.iter().flat_map(|fact| items(fact, retention, now)).collect();
-    let mut puts = Vec::with_capacity(items.len());
-    for item in items.into_values() {
+    let items: BTreeMap<Key, Item> = facts.iter().flat_map(of).collect();
+    let puts = items.into_values().map(|item| {
         let put = PutRequest::builder().set_item(Some(item)).build();
-        let put = put.map_err(|error| StoreError::Failed {
-            operation: OPERATION,
-            source: Box::new(error),
-        })?;
-        puts.push(WriteRequest::builder().put_request(put).build());
-    }
+        put.map(|put| WriteRequest::builder().put_request(put).build())
+    });
+    request(ready, OPERATION, puts.collect::<Result<_, _>>()).await
+}
+
+/// Has all of these done.
+pub(super) async fn request(
+    Ready { client, table, .. }: Ready<'_>,
+    operation: &'static str,
+    requests: Result<Vec<WriteRequest>, BuildError>,
+) -> Result<(), StoreError> {
+    let mut requests =
+        requests.map_err(|error| StoreError::Failed { operation, source: Box::new(error) })?;
     let deadline = Instant::now() + PATIENCE;
     let mut batches = Vec::new();
-    while !puts.is_empty() {
-        batches.push(puts.split_off(puts.len().saturating_sub(BATCH)));
+    while !requests.is_empty() {
+        batches.push(requests.split_off(requests.len().saturating_sub(BATCH)));
     }
-    stream::iter(batches.into_iter().map(|batch| send(client, table, batch, deadline)))
+    stream::iter(batches.into_iter().map(|batch| send(client, table, operation, batch, deadline)))
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await
@@ -64,6 +70,7 @@ pub(super) async fn write(
 async fn send(
     client: &Client,
     table: &str,
+    operation: &'static str,
     mut batch: Vec<WriteRequest>,
     deadline: Instant,
 ) -> Result<(), StoreError> {
@@ -74,7 +81,7 @@ async fn send(
             .set_request_items(Some(HashMap::from([(table.to_owned(), batch)])))
             .send()
             .await
-            .map_err(|error| failed(OPERATION, error))?;
+            .map_err(|error| failed(operation, error))?;
         // Under the table's name, or its ARN: it is the only one that was asked.
         batch =
             sent.unprocessed_items.into_iter().flat_map(HashMap::into_values).flatten().collect();
@@ -84,7 +91,7 @@ async fn send(
         let pause = pause(tries, rand::random());
         if Instant::now() + pause >= deadline {
             let source = Box::new(NotTaken { left: batch.len() });
-            return Err(StoreError::Unavailable { operation: OPERATION, source });
+            return Err(StoreError::Unavailable { operation, source });
         }
         tokio::time::sleep(pause).await;
         tries += 1;

@@ -9,7 +9,8 @@ use crate::control::{CustomerChange, NewCustomer, fields, trail};
 use crate::error::StoreError;
 
 /// Read back by [`customer`]; `c` is the customers' table.
-pub(super) const COLUMNS: &str = "c.id, c.name, c.plan, c.rate_limit, c.created_at";
+pub(super) const COLUMNS: &str =
+    "c.id, c.name, c.plan, c.rate_limit, c.retention_days, c.created_at";
 
 pub(super) async fn create(
     store: &PostgresControl,
@@ -40,11 +41,21 @@ pub(super) async fn create_with_key(
 }
 
 async fn insert(transaction: &Transaction<'_>, made: &Customer, by: Actor) -> Result<(), Fault> {
-    let insert = "INSERT INTO customers (id, name, plan, rate_limit, created_at) \
-         VALUES ($1, $2, $3, $4, $5)";
+    let insert = "INSERT INTO customers (id, name, plan, rate_limit, retention_days, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6)";
     let limit = fields::rate_limit_to_text(made.rate_limit);
     transaction
-        .execute(insert, &[made.id.as_uuid(), &made.name, &made.plan, &limit, &made.created_at])
+        .execute(
+            insert,
+            &[
+                made.id.as_uuid(),
+                &made.name,
+                &made.plan,
+                &limit,
+                &made.retention_days.map(i32::from),
+                &made.created_at,
+            ],
+        )
         .await?;
     // Nobody follows a customer without keys: no revision.
     let entry = trail::entry(made.id, by, trail::CUSTOMER_CREATED, made.id, made.created_at);
@@ -57,7 +68,8 @@ pub(super) async fn one(
 ) -> Result<Option<Customer>, StoreError> {
     store
         .ask("read a customer", async |client| {
-            let query = format!("SELECT {COLUMNS} FROM customers c WHERE id = $1");
+            let query =
+                format!("SELECT {COLUMNS} FROM customers c WHERE id = $1 AND erased_at IS NULL");
             let row = client.query_opt(&query, &[id.as_uuid()]).await?;
             row.map(|row| customer(&row, 0)).transpose()
         })
@@ -73,11 +85,16 @@ pub(super) async fn page(
         .ask("list customers", async |client| {
             let limit = super::rows(limit);
             let rows = if let Some(after) = after {
-                let query =
-                    format!("SELECT {COLUMNS} FROM customers c WHERE id > $1 ORDER BY id LIMIT $2");
+                let query = format!(
+                    "SELECT {COLUMNS} FROM customers c \
+                     WHERE id > $1 AND erased_at IS NULL ORDER BY id LIMIT $2"
+                );
                 client.query(&query, &[after.as_uuid(), &limit]).await?
             } else {
-                let query = format!("SELECT {COLUMNS} FROM customers c ORDER BY id LIMIT $1");
+                let query = format!(
+                    "SELECT {COLUMNS} FROM customers c \
+                     WHERE erased_at IS NULL ORDER BY id LIMIT $1"
+                );
                 client.query(&query, &[&limit]).await?
             };
             rows.iter().map(|row| customer(row, 0)).collect()
@@ -101,10 +118,12 @@ pub(super) async fn update(
                 return Ok(Some(before));
             }
             let revision = next_revision(transaction).await?;
-            let update = "UPDATE customers SET name = $2, plan = $3, rate_limit = $4 WHERE id = $1";
+            let update = "UPDATE customers \
+                 SET name = $2, plan = $3, rate_limit = $4, retention_days = $5 WHERE id = $1";
+            let days = changed.retention_days.map(i32::from);
             let limit = fields::rate_limit_to_text(changed.rate_limit);
             transaction
-                .execute(update, &[id.as_uuid(), &changed.name, &changed.plan, &limit])
+                .execute(update, &[id.as_uuid(), &changed.name, &changed.plan, &limit, &days])
                 .await?;
             // Locked in the order of their ids, as `touch` does, so that the two don't lock
             // each other out.
@@ -125,7 +144,10 @@ pub(super) async fn lock(
     transaction: &Transaction<'_>,
     id: CustomerId,
 ) -> Result<Option<Customer>, Fault> {
-    let query = format!("SELECT {COLUMNS} FROM customers c WHERE id = $1 FOR NO KEY UPDATE");
+    let query = format!(
+        "SELECT {COLUMNS} FROM customers c \
+         WHERE id = $1 AND erased_at IS NULL FOR NO KEY UPDATE"
+    );
     let row = transaction.query_opt(&query, &[id.as_uuid()]).await?;
     row.map(|row| customer(&row, 0)).transpose()
 }
@@ -138,6 +160,12 @@ pub(super) fn customer(row: &Row, at: usize) -> Result<Customer, Fault> {
         name: row.get(at + 1),
         plan: row.get(at + 2),
         rate_limit: limit.map_err(Fault::row("customers"))?,
-        created_at: row.get(at + 4),
+        retention_days: retention(row.get(at + 4))?,
+        created_at: row.get(at + 5),
     })
+}
+
+pub(super) fn retention(days: Option<i32>) -> Result<Option<u16>, Fault> {
+    let read = |days| u16::try_from(days).map_err(|_| format!("a retention of {days} days"));
+    days.map(read).transpose().map_err(Fault::row("customers"))
 }

@@ -11,6 +11,7 @@
 
 mod audit;
 mod customers;
+mod erasures;
 mod exchange;
 mod failing;
 mod keys;

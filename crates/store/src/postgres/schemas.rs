@@ -108,6 +108,22 @@ pub(super) async fn delete(
         .await
 }
 
+/// All of the customer's; how many there were.
+pub(super) async fn erase(
+    transaction: &Transaction<'_>,
+    customer: CustomerId,
+) -> Result<u64, Fault> {
+    let any = "SELECT 1 FROM schemas WHERE customer_id = $1 LIMIT 1";
+    if transaction.query_opt(any, &[customer.as_uuid()]).await?.is_none() {
+        return Ok(0);
+    }
+    let revision = next_revision(transaction).await?;
+    let delete = "DELETE FROM schemas WHERE customer_id = $1";
+    let gone = transaction.execute(delete, &[customer.as_uuid()]).await?;
+    mark(transaction, customer, revision).await?;
+    Ok(gone)
+}
+
 /// The number and the bytes of the customer's schemas, but for one.
 async fn others(
     transaction: &Transaction<'_>,

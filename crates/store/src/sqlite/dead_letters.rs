@@ -101,7 +101,7 @@ mod tests {
     #[tokio::test]
     async fn every_page_walks_an_index_of_dead_letters() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteEvents::open(&folder.path().join("inbox.db"), None).await.unwrap();
+        let store = SqliteEvents::open(&folder.path().join("inbox.db")).await.unwrap();
         store.migrate().await.unwrap();
         let now = OffsetDateTime::UNIX_EPOCH;
         let uuid = uuid::Uuid::nil();

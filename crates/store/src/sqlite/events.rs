@@ -19,6 +19,7 @@ use triggerline_types::{
 use uuid::Uuid;
 
 use super::{Fault, Lite, column, dead_letters, expiry};
+use crate::Retention;
 use crate::error::StoreError;
 use crate::event::{
     DeadLetter, DeadLetterQuery, Direction, EventStore, InboxQuery, Page, Position, StoredDelivery,
@@ -31,14 +32,12 @@ const MIGRATIONS: &[&str] =
 
 pub struct SqliteEvents {
     lite: Lite,
-    /// How long an event is kept, from when it was received; for ever if `None`.
-    retention: Option<Duration>,
 }
 
 impl SqliteEvents {
     /// Opens the file, making it and its folder if they are missing.
-    pub async fn open(path: &Path, retention: Option<Duration>) -> Result<Self, StoreError> {
-        Ok(Self { lite: Lite::open(path).await?, retention })
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { lite: Lite::open(path).await? })
     }
 }
 
@@ -65,7 +64,8 @@ impl EventStore for SqliteEvents {
         self.lite.migrate(MIGRATIONS).await
     }
 
-    async fn apply(&self, facts: &[Fact]) -> Result<(), StoreError> {
+    /// Kept until [`EventStore::expire`] removes them.
+    async fn apply(&self, facts: &[Fact], _retention: &Retention) -> Result<(), StoreError> {
         let facts = facts.to_vec();
         self.lite
             .write("store facts", async move |connection: &Connection| {
@@ -86,14 +86,26 @@ impl EventStore for SqliteEvents {
             .await
     }
 
-    async fn expire(&self) -> Result<bool, StoreError> {
-        let Some(retention) = self.retention else { return Ok(false) };
-        let before = EventId::first_at(OffsetDateTime::now_utc() - retention);
+    async fn expire(&self, retention: &Retention) -> Result<bool, StoreError> {
+        let (retention, now) = (retention.clone(), OffsetDateTime::now_utc());
         self.lite
             .write("remove what has expired", async move |connection: &Connection| {
-                expiry::remove(connection, before).await
+                expiry::remove(connection, &retention, now).await
             })
             .await
+    }
+
+    async fn erase(&self, customer: CustomerId) -> Result<u64, StoreError> {
+        let mut events = 0;
+        loop {
+            let erase =
+                async move |connection: &Connection| expiry::erase(connection, customer).await;
+            let (removed, more) = self.lite.write("erase a customer's events", erase).await?;
+            events += removed;
+            if !more {
+                return Ok(events);
+            }
+        }
     }
 
     async fn event(
@@ -451,7 +463,7 @@ mod tests {
     #[tokio::test]
     async fn every_page_walks_an_index() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteEvents::open(&folder.path().join("inbox.db"), None).await.unwrap();
+        let store = SqliteEvents::open(&folder.path().join("inbox.db")).await.unwrap();
         store.migrate().await.unwrap();
         let now = OffsetDateTime::UNIX_EPOCH;
         let after = Some(Position { received_at: now, id: EventId::new() });

@@ -9,7 +9,8 @@ use crate::control::{CustomerChange, NewCustomer, fields, trail};
 use crate::error::StoreError;
 
 /// Read back by [`customer`]; `c` is the customers' table.
-pub(super) const COLUMNS: &str = "c.id, c.name, c.plan, c.rate_limit, c.created_at";
+pub(super) const COLUMNS: &str =
+    "c.id, c.name, c.plan, c.rate_limit, c.retention_days, c.created_at";
 const TABLE: &str = "customers";
 
 pub(super) async fn create(
@@ -44,13 +45,14 @@ pub(super) async fn create_with_key(
 }
 
 async fn insert(connection: &Connection, made: &Customer, by: Actor) -> Result<(), Fault> {
-    let insert = "INSERT INTO customers (id, name, plan, rate_limit, created_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5)";
+    let insert = "INSERT INTO customers (id, name, plan, rate_limit, retention_days, created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let values = params![
         blob(made.id.as_uuid()),
         made.name.clone(),
         made.plan.clone(),
         fields::rate_limit_to_text(made.rate_limit),
+        made.retention_days.map(i64::from),
         millis(made.created_at)
     ];
     connection.execute(insert, values).await?;
@@ -78,11 +80,16 @@ pub(super) async fn page(
         .lite
         .read("list customers", async move |connection: &Connection| {
             let found = if let Some(after) = after {
-                let query =
-                    format!("SELECT {COLUMNS} FROM customers c WHERE id > ?1 ORDER BY id LIMIT ?2");
+                let query = format!(
+                    "SELECT {COLUMNS} FROM customers c \
+                     WHERE id > ?1 AND erased_at IS NULL ORDER BY id LIMIT ?2"
+                );
                 connection.query(&query, params![blob(after.as_uuid()), rows(limit)]).await?
             } else {
-                let query = format!("SELECT {COLUMNS} FROM customers c ORDER BY id LIMIT ?1");
+                let query = format!(
+                    "SELECT {COLUMNS} FROM customers c \
+                     WHERE erased_at IS NULL ORDER BY id LIMIT ?1"
+                );
                 connection.query(&query, params![rows(limit)]).await?
             };
             collect(found, |row| customer(row, 0)).await
@@ -106,12 +113,14 @@ pub(super) async fn update(
                 return Ok(Some(before));
             }
             let revision = next_revision(connection).await?;
-            let update = "UPDATE customers SET name = ?2, plan = ?3, rate_limit = ?4 WHERE id = ?1";
+            let update = "UPDATE customers \
+                 SET name = ?2, plan = ?3, rate_limit = ?4, retention_days = ?5 WHERE id = ?1";
             let values = params![
                 blob(id.as_uuid()),
                 changed.name.clone(),
                 changed.plan.clone(),
-                fields::rate_limit_to_text(changed.rate_limit)
+                fields::rate_limit_to_text(changed.rate_limit),
+                changed.retention_days.map(i64::from)
             ];
             connection.execute(update, values).await?;
             let update = "UPDATE api_keys SET revision = ?2 WHERE customer_id = ?1";
@@ -127,7 +136,7 @@ pub(super) async fn find(
     connection: &Connection,
     id: CustomerId,
 ) -> Result<Option<Customer>, Fault> {
-    let query = format!("SELECT {COLUMNS} FROM customers c WHERE id = ?1");
+    let query = format!("SELECT {COLUMNS} FROM customers c WHERE id = ?1 AND erased_at IS NULL");
     let found = connection.query(&query, params![blob(id.as_uuid())]).await?;
     Ok(collect(found, |row| customer(row, 0)).await?.pop())
 }
@@ -140,6 +149,12 @@ pub(super) fn customer(row: &Row, at: i32) -> Result<Customer, Fault> {
         name: row.get(at + 1)?,
         plan: row.get(at + 2)?,
         rate_limit: limit.map_err(|what| Fault::row(TABLE, what))?,
-        created_at: column::instant(row, TABLE, at + 4)?,
+        retention_days: retention(row.get(at + 4)?)?,
+        created_at: column::instant(row, TABLE, at + 5)?,
     })
+}
+
+pub(super) fn retention(days: Option<i64>) -> Result<Option<u16>, Fault> {
+    let unreadable = |days| Fault::row(TABLE, format!("a retention of {days} days"));
+    days.map(|days| u16::try_from(days).map_err(|_| unreadable(days))).transpose()
 }

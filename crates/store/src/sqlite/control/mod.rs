@@ -6,6 +6,7 @@
 
 mod audit;
 mod customers;
+mod erasures;
 mod failing;
 mod keys;
 mod queue;
@@ -41,6 +42,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../control_6.sql"),
     include_str!("../control_7.sql"),
     include_str!("../control_8.sql"),
+    include_str!("../control_9.sql"),
 ];
 
 pub struct SqliteControl {

@@ -121,6 +121,16 @@ pub(super) async fn delete(
         .await
 }
 
+/// All of the customer's; how many there were.
+pub(super) async fn erase(connection: &Connection, customer: CustomerId) -> Result<u64, Fault> {
+    let delete = "DELETE FROM schemas WHERE customer_id = ?1";
+    let gone = connection.execute(delete, params![blob(customer.as_uuid())]).await?;
+    if gone > 0 {
+        mark(connection, customer, next_revision(connection).await?).await?;
+    }
+    Ok(gone)
+}
+
 /// The number and the bytes of the customer's schemas, but for one.
 async fn others(
     connection: &Connection,
