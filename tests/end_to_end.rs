@@ -251,6 +251,105 @@ async fn has_every_event_though_storage_is_killed(
 }
 
 /// What a receiver answers decides what happens to its delivery.
+/// A customer is erased while its events are on their way: nothing of it is left but in Kafka's topics,
+/// and others don't notice.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn who_is_erased_is_forgotten_and_others_are_not() -> anyhow::Result<()> {
+    const STORED: usize = 200;
+    let world = World::on_cassandra(BINARY).await?;
+    let receiver = Receiver::start().await?;
+    let mut services = Services::start(&world).await?;
+    let base = services.base.clone();
+    let customer = async |name: &str| {
+        let made = world.printed(&["customers", "create", name]).await?;
+        let text = |field: &str| made[field].as_str().map(str::to_owned).context("a text");
+        let client = Client::new(&base, text("api_key")?);
+        subscribe(&client, &receiver, name, "*", None, Vec::new()).await?;
+        anyhow::Ok((text("customer_id")?, client))
+    };
+    let ((gone_id, gone), (other_id, other)) = (customer("gone").await?, customer("other").await?);
+    let keys = ["keys", "create", "--customer", &other_id, "--name", "admin", "--scope", "admin"];
+    let made = world.printed(&keys).await?;
+    let admin = Client::new(&base, made["api_key"].as_str().context("a key")?);
+    let publish = async |client: &Client, path: &str, count: usize| {
+        let before = receiver.received().iter().filter(|one| one.path == path).count();
+        for n in 0..count {
+            let answer = client.publish("order.created", n.to_string().as_bytes()).await?;
+            answer.expect(StatusCode::ACCEPTED)?;
+        }
+        wait_until("all to be delivered", LIMIT, || async {
+            let there = receiver.received().iter().filter(|one| one.path == path).count();
+            if there >= before + count { Ok(()) } else { Err(format!("{there} are")) }
+        })
+        .await
+    };
+    for (client, path) in [(&gone, "gone"), (&other, "other")] {
+        // Events that came before the subscription was followed are unmatched.
+        wait_until("the subscription to be matched", LIMIT, || async {
+            client.publish("warm.up", b"1").await.map_err(|error| error.to_string())?;
+            let arrived = receiver.received().iter().any(|one| one.path == path);
+            if arrived { Ok(()) } else { Err("nothing has arrived".to_owned()) }
+        })
+        .await?;
+        publish(client, path, STORED).await?;
+    }
+    let stored = async |client: &Client, count: usize| {
+        wait_until("all to be stored", LIMIT, || async {
+            let found = inbox(client, "event_type=order.created").await;
+            let found = found.map_err(|error| error.to_string())?.len();
+            if found == count { Ok(()) } else { Err(format!("{found} are")) }
+        })
+        .await
+    };
+    stored(&gone, STORED).await?;
+    stored(&other, STORED).await?;
+    let all = inbox(&gone, "order=asc").await?.len();
+    // These are in the topics when it is erased.
+    services.storage.kill().await?;
+    publish(&gone, "gone", 50).await?;
+
+    let refused = world.output(&["customers", "erase", &gone_id]).await?;
+    let said = String::from_utf8(refused.stderr)?;
+    assert!(!refused.status.success() && said.contains("--yes"), "{said}");
+    let place = format!("/v1/customers/{gone_id}");
+    gone.delete(&place).await?.expect(StatusCode::FORBIDDEN)?;
+    admin.delete(&format!("/v1/customers/{other_id}")).await?.expect(StatusCode::CONFLICT)?;
+    admin.get(&format!("{place}/erasure")).await?.expect(StatusCode::NOT_FOUND)?;
+    let begun = admin.delete(&place).await?.expect(StatusCode::ACCEPTED)?;
+    assert_eq!((&begun["state"], &begun["erased"]["api_keys"]), (&json!("erasing"), &json!(1)));
+    admin.get(&place).await?.expect(StatusCode::NOT_FOUND)?;
+    wait_until("its key to open nothing", LIMIT, || async {
+        let answer = gone.get("/v1/inbox").await.map_err(|error| error.to_string())?;
+        let refused = answer.status == StatusCode::UNAUTHORIZED;
+        if refused { Ok(()) } else { Err(answer.status.to_string()) }
+    })
+    .await?;
+    services.storage = world.start(&["storage"])?;
+    let receipt = wait_until("all to be erased", LIMIT, || async {
+        let receipt = get(&admin, &format!("{place}/erasure")).await?;
+        if receipt["state"] == "erased" { Ok(receipt) } else { Err(receipt.to_string()) }
+    })
+    .await?;
+    let erased = &receipt["erased"];
+    assert_eq!(
+        (&erased["events"], &erased["subscriptions"]),
+        (&json!(all), &json!(1)),
+        "{receipt}"
+    );
+    let shown = world.printed(&["customers", "erase", &gone_id]).await?;
+    assert_eq!(shown["erased"], *erased);
+    // Others go on, and by then what was left of it in the topics has been read.
+    publish(&other, "other", 50).await?;
+    stored(&other, STORED + 50).await?;
+    let url = world.setting("TRIGGERLINE_INBOX__URL").context("an inbox")?;
+    let store = triggerline_store::open_events(url).await?;
+    let left = store.inbox(gone_id.parse()?, &triggerline_store::InboxQuery::default()).await?;
+    assert_eq!(left.items, []);
+    services.terminate().await?;
+    world.tear_down().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real parts: cargo xtask test"]
 async fn a_delivery_is_retried_given_up_or_cancelled_as_its_receiver_answers() -> anyhow::Result<()>

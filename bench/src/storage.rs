@@ -12,7 +12,7 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use serde_json::json;
 use time::OffsetDateTime;
-use triggerline_store::{Direction, EventStore, InboxQuery, Position, open_events};
+use triggerline_store::{Direction, EventStore, InboxQuery, Position, Retention, open_events};
 use triggerline_types::{
     Attempt, CustomerId, DeliveryId, Event, EventId, EventStatus, EventType, Fact, Matched,
     Outcome, Owed, Response, SubscriptionId,
@@ -54,7 +54,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         "scylla" | "cassandra" => ("storage-cassandra", "cassandra, a row at a time"),
         _ => anyhow::bail!("--inbox starts with {scheme:?}; sqlite: or cassandra:// are measured"),
     };
-    let store = open_events(&options.inbox, None).await?;
+    let store = open_events(&options.inbox).await?;
     store.migrate().await?;
     let setting = json!({
         "events": options.events, "batch": options.batch, "customers": options.customers,
@@ -67,7 +67,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         let facts = facts(&customers, options.events, options.payload);
         let began = Instant::now();
         for batch in facts.chunks(options.batch) {
-            store.apply(batch).await?;
+            store.apply(batch, &Retention::default()).await?;
         }
         report.add("triggerline", rate(options.events, began.elapsed()));
         let facts = self::facts(&customers, options.others, options.payload);

@@ -120,6 +120,15 @@ pub struct TopicSettings {
     pub retention: Duration,
 }
 
+impl TopicSettings {
+    /// How long a topic may have a record. Kafka removes a segment once the last record in it is past
+    /// the retention, and begins another after 7 days at the latest (`segment.ms`).
+    pub fn longest(self) -> Duration {
+        const SEGMENT: Duration = Duration::from_hours(7 * 24);
+        self.retention.saturating_add(SEGMENT)
+    }
+}
+
 /// Makes the topics that are missing and returns the names of those that it made, leaving those
 /// that exist as they are. (Asked first: brokers log an attempt to make one twice as an error.)
 pub async fn apply(

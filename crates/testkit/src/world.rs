@@ -112,6 +112,10 @@ impl World {
         self.settings.insert(name.to_owned(), value.to_owned());
     }
 
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(String::as_str)
+    }
+
     /// Runs a command to its end, whatever that is.
     pub async fn output(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         let command = Command::new(&self.binary).args(arguments).envs(&self.settings).output();

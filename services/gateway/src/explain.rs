@@ -203,7 +203,7 @@ pub(crate) async fn draft(
                 return Err(Problem::field("/last", format!("is a number from 1 to {MAX_LAST}")));
             }
             let query = InboxQuery { limit: last, ..InboxQuery::default() };
-            let listed = inbox::list(shared, customer, query, READ_BYTES).await?;
+            let listed = inbox::list(shared, customer, None, query, READ_BYTES).await?;
             let events = listed.events.into_iter().map(|stored| stored.event);
             events
                 .map(|event| {

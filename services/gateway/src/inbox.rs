@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use time::OffsetDateTime;
 use triggerline_store::{Direction, InboxQuery, Page, Position, StoredDelivery, StoredEvent};
 use triggerline_types::{CustomerId, EventId, EventStatus, EventType, millis};
 
@@ -25,13 +26,18 @@ pub(crate) struct Listed {
     pub(crate) next: Option<String>,
 }
 
-/// A page that ends at the query's limit, or at about `room` bytes.
+/// A page that ends at the query's limit, or at about `room` bytes. What was received before
+/// `kept_since` is left out.
 pub(crate) async fn list(
     shared: &Shared,
     customer: CustomerId,
+    kept_since: Option<OffsetDateTime>,
     mut query: InboxQuery,
     room: usize,
 ) -> Result<Listed, Problem> {
+    // Before it is changed: the next page is asked for in the same words.
+    let name = named(&query);
+    query.from = query.from.max(kept_since);
     let mut page = Filling::new(query.limit, room);
     loop {
         query.limit = page.asks();
@@ -41,7 +47,7 @@ pub(crate) async fn list(
         }
         query.after = page.next;
     }
-    let next = page.next.map(|at| shared.cursors.write(at, customer, &named(&query)));
+    let next = page.next.map(|at| shared.cursors.write(at, customer, &name));
     Ok(Listed { events: page.items, next })
 }
 

@@ -67,6 +67,10 @@ pub struct Parts {
     pub control: Arc<dyn ControlStore>,
     pub events: Arc<dyn EventStore>,
     pub cache: Arc<dyn Cache>,
+    /// How long events are kept of customers for whom nobody chose otherwise; `None`: for ever.
+    pub retention: Option<Duration>,
+    /// How long Kafka's topics may have a record.
+    pub topics_kept: Duration,
 }
 
 /// How long the start waits for the cache, so that the first requests with an idempotency key
@@ -100,6 +104,8 @@ struct Shared {
     pepper: Pepper,
     reach: Reach,
     room: Room,
+    /// How long Kafka's topics may have a record.
+    topics_kept: Duration,
 }
 
 /// What is counted on the way of a request.
@@ -124,7 +130,7 @@ impl App {
         kafka: &KafkaConfig,
         parts: Parts,
     ) -> anyhow::Result<Self> {
-        let Parts { pepper, reach, control, events, cache } = parts;
+        let Parts { pepper, reach, control, events, cache, retention, topics_kept } = parts;
         let http = bind("gateway.http_listen", &config.http_listen).await?;
         let grpc = bind("gateway.grpc_listen", &config.grpc_listen).await?;
         let server = Server::new(config.limits.clone(), &config.tls)?;
@@ -140,6 +146,7 @@ impl App {
                 Arc::clone(&limiter),
                 Arc::clone(&schemas),
                 config.plans.clone(),
+                retention,
                 pepper.clone(),
                 config.key_cache,
             ),
@@ -157,6 +164,7 @@ impl App {
             pepper,
             reach,
             room: Room::of(config.limits.body_bytes),
+            topics_kept,
             settings: config.clone(),
         };
         Ok(Self { http, grpc, server, shared: Arc::new(shared), producer })

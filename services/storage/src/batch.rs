@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use triggerline_kafka::HandlerError;
-use triggerline_store::{EventStore, StoreError};
+use triggerline_store::{EventStore, Retention, StoreError};
 use triggerline_types::Fact;
+
+use crate::retention::Known;
 
 type Answer = oneshot::Sender<Result<(), HandlerError>>;
 
@@ -19,9 +21,13 @@ pub(crate) struct Batcher {
 }
 
 impl Batcher {
-    pub(crate) fn start(store: Arc<dyn EventStore>, batch_records: usize) -> Self {
+    pub(crate) fn start(
+        store: Arc<dyn EventStore>,
+        retention: Known,
+        batch_records: usize,
+    ) -> Self {
         let (queue, facts) = mpsc::unbounded_channel();
-        tokio::spawn(run(store, facts, batch_records.max(1)));
+        tokio::spawn(run(store, facts, retention, batch_records.max(1)));
         Self { queue }
     }
 
@@ -38,12 +44,14 @@ impl Batcher {
 async fn run(
     store: Arc<dyn EventStore>,
     mut queue: mpsc::UnboundedReceiver<(Fact, Answer)>,
+    retention: Known,
     batch_records: usize,
 ) {
     let mut batch = Vec::with_capacity(batch_records);
     while queue.recv_many(&mut batch, batch_records).await > 0 {
         let (facts, answers): (Vec<Fact>, Vec<Answer>) = batch.drain(..).unzip();
-        match store.apply(&facts).await {
+        let retention = Arc::clone(&retention.borrow());
+        match store.apply(&facts, &retention).await {
             Ok(()) => {
                 for answer in answers {
                     let _ = answer.send(Ok(()));
@@ -57,15 +65,19 @@ async fn run(
             // One fact may be what the store refuses: alone, it fails alone.
             Err(_) => {
                 for (fact, answer) in facts.iter().zip(answers) {
-                    let _ = answer.send(keep_one(&*store, fact).await);
+                    let _ = answer.send(keep_one(&*store, fact, &retention).await);
                 }
             }
         }
     }
 }
 
-async fn keep_one(store: &dyn EventStore, fact: &Fact) -> Result<(), HandlerError> {
-    match store.apply(std::slice::from_ref(fact)).await {
+async fn keep_one(
+    store: &dyn EventStore,
+    fact: &Fact,
+    retention: &Retention,
+) -> Result<(), HandlerError> {
+    match store.apply(std::slice::from_ref(fact), retention).await {
         Ok(()) => Ok(()),
         // The store's last word on this one fact.
         Err(error @ StoreError::Failed { .. }) => Err(HandlerError::poison(&error)),

@@ -5,14 +5,16 @@ use triggerline_types::Fact;
 use triggerline_wire as wire;
 
 use crate::batch::Batcher;
+use crate::retention::Known;
 
 pub(crate) struct Keeper {
     batcher: Batcher,
+    retention: Known,
 }
 
 impl Keeper {
-    pub(crate) fn new(batcher: Batcher) -> Self {
-        Self { batcher }
+    pub(crate) fn new(batcher: Batcher, retention: Known) -> Self {
+        Self { batcher, retention }
     }
 }
 
@@ -22,6 +24,10 @@ impl Handler for Keeper {
             Topic::Attempts => wire::fact::decode(&consumed.record)?,
             _ => Fact::Event(wire::event::decode(&consumed.record)?),
         };
+        // Of whom nothing is to be kept any more.
+        if self.retention.borrow().is_erased(fact.customer_id()) {
+            return Ok(());
+        }
         self.batcher.keep(fact).await
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use triggerline_service::config::duration::parse;
-use triggerline_types::{ApiKeyId, CustomerId, RateLimit, Scope, check_name};
+use triggerline_types::{ApiKeyId, CustomerId, MAX_RETENTION_DAYS, RateLimit, Scope, check_name};
 
 use crate::client::args::{Dlq, Inbox, Listen, Replay, Replays, Tail};
 use crate::{selectors, webhook};
@@ -183,6 +183,9 @@ pub(crate) enum Customers {
         /// How often each of its keys may ask, instead of what the plan says: 600/1m, say.
         #[arg(long)]
         rate_limit: Option<RateLimit>,
+        /// How many days the inbox keeps its events, instead of what inbox.retention says.
+        #[arg(long, value_parser = retention_days(), value_name = "DAYS")]
+        retention_days: Option<u16>,
         #[command(flatten)]
         on: OnStore,
     },
@@ -191,7 +194,8 @@ pub(crate) enum Customers {
         #[command(flatten)]
         on: OnStore,
     },
-    /// Changes a customer's name, plan or rate limit. Counts within a second.
+    /// Changes a customer's name, plan, rate limit or retention. Counts within a second; a retention,
+    /// within some.
     Update {
         customer: CustomerId,
         #[arg(long, value_parser = name)]
@@ -201,9 +205,29 @@ pub(crate) enum Customers {
         /// Such as 600/1m; "plan" for what the plan says.
         #[arg(long)]
         rate_limit: Option<String>,
+        /// How many days the inbox keeps its events; "settings" for what inbox.retention says.
+        #[arg(long, value_name = "DAYS")]
+        retention_days: Option<String>,
         #[command(flatten)]
         on: OnStore,
     },
+    /// Erases a customer for good: keys, subscriptions, schemas, and all its events.
+    ///
+    /// The storage service does it, within minutes; ask again for how far it is. Kafka's topics hold
+    /// the events for as long as they hold all others.
+    Erase {
+        customer: CustomerId,
+        /// Without it nothing is erased, and how far an erasure is is shown.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        on: OnStore,
+    },
+}
+
+/// Days that events may be kept.
+pub(crate) fn retention_days() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=i64::from(MAX_RETENTION_DAYS))
 }
 
 #[derive(Debug, Subcommand)]

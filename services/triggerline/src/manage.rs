@@ -12,7 +12,8 @@ use triggerline_gateway::keys::{NewKey, Pepper, new_key};
 use triggerline_service::ConfigError;
 use triggerline_store::{ControlStore, CustomerChange, KeyCreation, KeyRotation, NewCustomer};
 use triggerline_types::{
-    Actor, ApiKey, Customer, CustomerId, RateLimit, Scope, check_instant, format_instant,
+    Actor, ApiKey, Customer, CustomerId, Erased, Erasure, MAX_RETENTION_DAYS, RateLimit, Scope,
+    check_instant, format_instant,
 };
 
 use crate::cli::{Customers, Keys, OnStore, Output};
@@ -25,12 +26,12 @@ const TOO_MANY: &str = "the customer has as many live keys as one may have; revo
 
 pub(crate) async fn customers(command: Customers) -> anyhow::Result<()> {
     match command {
-        Customers::Create { name, plan, rate_limit, on } => {
+        Customers::Create { name, plan, rate_limit, retention_days, on } => {
             let config = load(&on)?;
             check_plan(&config, &plan)?;
             let pepper = config.pepper()?;
             let control = control(&config).await?;
-            let new = NewCustomer { name, plan, rate_limit };
+            let new = NewCustomer { name, plan, rate_limit, retention_days };
             let (customer, key) =
                 customer_with_key(&*control, &pepper, new, &config.gateway.key_environment).await?;
             match on.output {
@@ -60,7 +61,7 @@ pub(crate) async fn customers(command: Customers) -> anyhow::Result<()> {
                 }
             }
         }
-        Customers::Update { customer, name, plan, rate_limit, on } => {
+        Customers::Update { customer, name, plan, rate_limit, retention_days, on } => {
             let config = load(&on)?;
             if let Some(plan) = &plan {
                 check_plan(&config, plan)?;
@@ -70,7 +71,12 @@ pub(crate) async fn customers(command: Customers) -> anyhow::Result<()> {
                 Some("plan") => Some(None),
                 Some(text) => Some(Some(text.parse()?)),
             };
-            let change = CustomerChange { name, plan, rate_limit };
+            let retention_days = match retention_days.as_deref() {
+                None => None,
+                Some("settings") => Some(None),
+                Some(text) => Some(Some(days(text)?)),
+            };
+            let change = CustomerChange { name, plan, rate_limit, retention_days };
             let changed = control(&config)
                 .await?
                 .update_customer(customer, change, Actor::Operator)
@@ -78,8 +84,37 @@ pub(crate) async fn customers(command: Customers) -> anyhow::Result<()> {
                 .with_context(|| format!("there is no customer {customer}"))?;
             print(&on, &customer_line(&changed), &customer_json(&changed));
         }
+        Customers::Erase { customer, yes, on } => {
+            let config = load(&on)?;
+            let control = control(&config).await?;
+            let erasure = if yes {
+                let until = in_future(config.topic_settings().longest())?;
+                let erasure = control.erase_customer(customer, until, Actor::Operator).await?;
+                erasure.with_context(|| format!("there is no customer {customer}"))?
+            } else if let Some(erasure) = control.erasure(customer).await? {
+                erasure
+            } else {
+                let found = control.customer(customer).await?;
+                let found = found.with_context(|| format!("there is no customer {customer}"))?;
+                anyhow::bail!(
+                    "this would erase everything of {} ({}), for good; say --yes to do it",
+                    found.id,
+                    found.name
+                );
+            };
+            print(&on, &erasure_text(&erasure), &erasure_json(&erasure));
+        }
     }
     Ok(())
+}
+
+fn days(text: &str) -> anyhow::Result<u16> {
+    let days = text.parse().ok().filter(|days| (1..=MAX_RETENTION_DAYS).contains(days));
+    days.with_context(|| {
+        format!(
+            "{text:?} is neither a number of days from 1 to {MAX_RETENTION_DAYS} nor \"settings\""
+        )
+    })
 }
 
 pub(crate) async fn keys(command: Keys) -> anyhow::Result<()> {
@@ -198,9 +233,10 @@ fn print(on: &OnStore, line: &str, json: &Value) {
 }
 
 fn customer_line(customer: &Customer) -> String {
-    let Customer { id, name, plan, rate_limit, .. } = customer;
+    let Customer { id, name, plan, rate_limit, retention_days, .. } = customer;
     let own = rate_limit.map_or_else(String::new, |limit| format!(", own limit {limit}"));
-    format!("{id}  {name}  (plan {plan}{own})")
+    let kept = retention_days.map_or_else(String::new, |days| format!(", kept for {days} days"));
+    format!("{id}  {name}  (plan {plan}{own}{kept})")
 }
 
 fn customer_json(customer: &Customer) -> Value {
@@ -209,7 +245,44 @@ fn customer_json(customer: &Customer) -> Value {
         "name": customer.name,
         "plan": customer.plan,
         "rate_limit": customer.rate_limit.map(|limit| limit.to_string()),
+        "retention_days": customer.retention_days,
         "created_at": format_instant(customer.created_at),
+    })
+}
+
+fn erasure_text(erasure: &Erasure) -> String {
+    let Erased { api_keys, subscriptions, schemas, replays, queued, events } = erasure.erased;
+    let until = match erasure.completed_at {
+        Some(at) => format!("complete since {}", format_instant(at)),
+        None => {
+            format!("Kafka's topics may hold events until {}", format_instant(erasure.topics_until))
+        }
+    };
+    format!(
+        "{}  {} ({until}); gone: {events} events, {subscriptions} subscriptions, {api_keys} keys, \
+         {schemas} schemas, {replays} replays, {queued} queued deliveries",
+        erasure.customer_id,
+        erasure.state().as_str()
+    )
+}
+
+fn erasure_json(erasure: &Erasure) -> Value {
+    let erased = erasure.erased;
+    json!({
+        "customer_id": erasure.customer_id,
+        "state": erasure.state().as_str(),
+        "requested_at": format_instant(erasure.requested_at),
+        "topics_until": format_instant(erasure.topics_until),
+        "erased_at": erasure.erased_at.map(format_instant),
+        "completed_at": erasure.completed_at.map(format_instant),
+        "erased": {
+            "events": erased.events,
+            "subscriptions": erased.subscriptions,
+            "api_keys": erased.api_keys,
+            "schemas": erased.schemas,
+            "replays": erased.replays,
+            "queued_deliveries": erased.queued,
+        },
     })
 }
 

@@ -83,8 +83,14 @@ impl Platform {
         let health = Arc::new(Health::default());
         let draining = CancellationToken::new();
         admin::serve(&config.admin, Arc::clone(&health), draining.clone()).await?;
-        let storage =
-            triggerline_storage::App::build(&config.storage, &config.kafka, Arc::clone(&events))?;
+        let storage = triggerline_storage::App::build(
+            &config.storage,
+            &config.kafka,
+            Arc::clone(&control),
+            Arc::clone(&events),
+            config.inbox.retention,
+        )
+        .await?;
         let delivery = triggerline_delivery::App::build(
             &config.delivery,
             &config.kafka,
@@ -114,6 +120,8 @@ impl Platform {
                 control: Arc::clone(&control),
                 events,
                 cache: cache(&config)?,
+                retention: config.inbox.retention,
+                topics_kept: config.topic_settings().longest(),
             },
         )
         .await?;

@@ -47,7 +47,9 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
             let reach = config.delivery.reach();
             let gateway = &config.gateway;
             let cache = cache(config)?;
-            let parts = Parts { pepper, reach, control, events, cache };
+            let (retention, topics_kept) =
+                (config.inbox.retention, config.topic_settings().longest());
+            let parts = Parts { pepper, reach, control, events, cache, retention, topics_kept };
             let app = triggerline_gateway::App::build(gateway, kafka, parts).await?;
             let (http, grpc) = (app.http_address()?, app.grpc_address()?);
             health.started();
@@ -73,9 +75,11 @@ pub(crate) async fn run(service: Service, config: &Config) -> anyhow::Result<()>
             app.run(shutdown).await
         }
         Service::Storage => {
-            let events = migrated_events(config).await?;
+            let (control, events) = (control(config).await?, migrated_events(config).await?);
             check_topics(kafka, PATIENCE).await?;
-            let app = triggerline_storage::App::build(&config.storage, kafka, events)?;
+            let (storage, retention) = (&config.storage, config.inbox.retention);
+            let app = triggerline_storage::App::build(storage, kafka, control, events, retention);
+            let app = app.await?;
             health.started();
             tracing::info!("storing");
             app.run(shutdown).await
@@ -101,9 +105,7 @@ pub(crate) fn cache(config: &Config) -> anyhow::Result<Arc<dyn Cache>> {
 }
 
 pub(crate) async fn events(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
-    open_events(&config.inbox.url, config.inbox.retention)
-        .await
-        .map_err(|error| at("inbox.url", error))
+    open_events(&config.inbox.url).await.map_err(|error| at("inbox.url", error))
 }
 
 /// An inbox that has its tables: a service must not start on an empty file and wait for ever.

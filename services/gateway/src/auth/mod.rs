@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use triggerline_store::{Access, AccessChange, ControlStore, StoreError};
+use triggerline_store::{Access, AccessChange, ControlStore, StoreError, days};
 use triggerline_types::{
     Actor, ApiKey, ApiKeyId, CustomerId, Revision, Scope, from_millis, millis,
 };
@@ -37,6 +37,8 @@ const WRITE_USES: Duration = Duration::from_secs(10);
 pub(crate) struct Caller {
     pub(crate) key: ApiKey,
     pub(crate) share: Arc<Share>,
+    /// How long the customer's events are kept; `None`: for ever.
+    retention: Option<Duration>,
     /// Milliseconds since the epoch.
     used: AtomicI64,
     /// Whether that has yet to be written down.
@@ -46,6 +48,13 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn customer(&self) -> CustomerId {
         self.key.customer_id
+    }
+
+    /// Older events than this are not kept, though a database may remove them somewhat later. (One of
+    /// ours lets them expire in full seconds.)
+    pub(crate) fn kept_since(&self) -> Option<OffsetDateTime> {
+        let kept = time::Duration::try_from(self.retention?).ok()?;
+        OffsetDateTime::now_utc().checked_sub(kept)?.checked_sub(time::Duration::SECOND)
     }
 
     pub(crate) fn actor(&self) -> Actor {
@@ -66,6 +75,8 @@ pub(crate) struct Auth {
     limiter: Arc<Limiter>,
     schemas: Arc<Schemas>,
     plans: Plans,
+    /// Of customers for whom nobody chose another.
+    retention: Option<Duration>,
     pepper: Pepper,
     seen: Memory<Arc<Caller>>,
     used: Mutex<Vec<Arc<Caller>>>,
@@ -77,6 +88,7 @@ impl Auth {
         limiter: Arc<Limiter>,
         schemas: Arc<Schemas>,
         plans: Plans,
+        retention: Option<Duration>,
         pepper: Pepper,
         trust: Duration,
     ) -> Self {
@@ -86,6 +98,7 @@ impl Auth {
             limiter,
             schemas,
             plans,
+            retention,
             pepper,
             seen: Memory::new(trust),
             used: Mutex::default(),
@@ -130,7 +143,9 @@ impl Auth {
             .or(customer.rate_limit)
             .unwrap_or_else(|| self.plans.rate_limit(&customer.plan));
         let share = self.limiter.share(key.id, limit);
-        Caller { key, share, used: AtomicI64::default(), unwritten: AtomicBool::default() }
+        let retention = customer.retention_days.map(days).or(self.retention);
+        let (used, unwritten) = (AtomicI64::default(), AtomicBool::default());
+        Caller { key, share, retention, used, unwritten }
     }
 
     /// Follows the feed of changes until `shutdown`, and writes down when keys were last used.

@@ -42,7 +42,8 @@ impl Inbox for Door {
                 let after = inbox::place(&self.shared, customer, &query, &token);
                 query.after = Some(after.ok_or_else(foreign_token)?);
             }
-            inbox::list(&self.shared, customer, query, PAGE_BYTES).await
+            let since = call.asking.caller().kept_since();
+            inbox::list(&self.shared, customer, since, query, PAGE_BYTES).await
         };
         let Listed { events, next } = call.within(work).await?;
         let events = events.into_iter().map(shown).collect();

@@ -9,7 +9,9 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer, Serialize};
 use triggerline_store::{CustomerChange, NewCustomer};
-use triggerline_types::{Customer, CustomerId, RateLimit, Scope, format_instant};
+use triggerline_types::{
+    Customer, CustomerId, MAX_RETENTION_DAYS, RateLimit, Scope, format_instant,
+};
 use utoipa::ToSchema;
 
 use super::body::MERGE_PATCH;
@@ -32,6 +34,10 @@ struct NewCustomerBody {
     /// Such as `600/1m`; the plan's where absent.
     #[schema(pattern = "^[1-9][0-9]{0,8}/[1-9][0-9]{0,3}[smh]$", example = "600/1m")]
     rate_limit: Option<String>,
+    /// How many days the inbox keeps its events, from when they were received; as the settings say
+    /// (`inbox.retention`) where absent.
+    #[schema(minimum = 1, maximum = 3650)]
+    retention_days: Option<u16>,
 }
 
 /// A JSON Merge Patch (RFC 7396): what is absent stays, `null` removes.
@@ -52,11 +58,18 @@ struct CustomerChangeBody {
     #[schema(pattern = "^[1-9][0-9]{0,8}/[1-9][0-9]{0,3}[smh]$", example = "600/1m")]
     #[serde(default, deserialize_with = "given")]
     rate_limit: Option<Option<String>>,
+    /// As the settings say (`inbox.retention`) where it is removed. In DynamoDB, ScyllaDB and Cassandra what
+    /// is stored already is removed when it was to be; a shorter time leaves it out of lists at once.
+    #[schema(minimum = 1, maximum = 3650)]
+    #[serde(default, deserialize_with = "given")]
+    retention_days: Option<Option<u16>>,
 }
 
 /// Tells `null` from absent.
 #[allow(clippy::option_option, reason = "see above")]
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -74,7 +87,10 @@ impl CustomerChangeBody {
         }
         let own: Option<Option<RateLimit>> =
             self.rate_limit.map(|text| rate_limit(text.as_deref())).transpose()?;
-        Ok(CustomerChange { name, plan, rate_limit: own })
+        if let Some(Some(days)) = self.retention_days {
+            check_retention(days)?;
+        }
+        Ok(CustomerChange { name, plan, rate_limit: own, retention_days: self.retention_days })
     }
 }
 
@@ -86,6 +102,8 @@ pub(super) struct CustomerView {
     plan: String,
     /// The customer's own, else the plan's.
     rate_limit: String,
+    /// The customer's own; as the settings say where it has none.
+    retention_days: Option<u16>,
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -98,6 +116,7 @@ impl CustomerView {
             name: customer.name.clone(),
             plan: customer.plan.clone(),
             rate_limit: customer.rate_limit.unwrap_or_else(plan).to_string(),
+            retention_days: customer.retention_days,
             created_at: format_instant(customer.created_at),
         }
     }
@@ -125,7 +144,9 @@ pub(super) async fn create(
     let plan = body.plan.unwrap_or_else(|| Customer::DEFAULT_PLAN.to_owned());
     check_plan(&shared.settings.plans, &plan)?;
     let rate_limit = rate_limit(body.rate_limit.as_deref())?;
-    let new = NewCustomer { name: body.name, plan, rate_limit };
+    let retention_days = body.retention_days;
+    retention_days.map(check_retention).transpose()?;
+    let new = NewCustomer { name: body.name, plan, rate_limit, retention_days };
     let made = shared.control.create_customer(new, asking.caller().actor()).await?;
     Ok((StatusCode::CREATED, Json(CustomerView::of(&shared, &made))))
 }
@@ -213,6 +234,14 @@ async fn changed(
     Ok(CustomerView::of(shared, &changed.ok_or_else(Problem::not_found)?))
 }
 
+fn check_retention(days: u16) -> Result<(), Problem> {
+    if (1..=MAX_RETENTION_DAYS).contains(&days) {
+        return Ok(());
+    }
+    let detail = format!("is {days}; it is a number of days from 1 to {MAX_RETENTION_DAYS}");
+    Err(Problem::field("/retention_days", detail))
+}
+
 fn check_plan(plans: &Plans, plan: &str) -> Result<(), Problem> {
     if plans.names().any(|name| name == plan) {
         return Ok(());
@@ -247,11 +276,20 @@ mod tests {
             let found = (change.name.as_deref(), change.plan.as_deref(), change.rate_limit);
             assert_eq!(found, (name, plan, limit), "{body}");
         }
+        for (body, expected) in [
+            (json!({}), None),
+            (json!({"retention_days": null}), Some(None)),
+            (json!({"retention_days": 3650}), Some(Some(3_650))),
+        ] {
+            assert_eq!(judged(body.clone()).unwrap().retention_days, expected, "{body}");
+        }
         for (body, pointer) in [
             (json!({"name": null}), "/name"),
             (json!({"name": ""}), "/name"),
             (json!({"plan": "silver"}), "/plan"),
             (json!({"rate_limit": "often"}), "/rate_limit"),
+            (json!({"retention_days": 0}), "/retention_days"),
+            (json!({"retention_days": 3651}), "/retention_days"),
         ] {
             let problem = judged(body.clone()).unwrap_err();
             assert_eq!(problem.faults[0].pointer, pointer, "{body}");

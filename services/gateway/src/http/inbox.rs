@@ -73,7 +73,8 @@ pub(super) async fn list(
         let after = inbox::place(&shared, customer, &query, cursor);
         query.after = Some(after.ok_or_else(foreign_cursor)?);
     }
-    let Listed { events, next } = inbox::list(&shared, customer, query, PAGE_BYTES).await?;
+    let since = asking.caller().kept_since();
+    let Listed { events, next } = inbox::list(&shared, customer, since, query, PAGE_BYTES).await?;
     let data = events.into_iter().map(EventView::of).collect();
     Ok(Json(Page { data, next_cursor: next }))
 }

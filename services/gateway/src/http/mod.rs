@@ -9,6 +9,7 @@ mod customers;
 mod dead_letters;
 pub(crate) mod edits;
 mod elsewhere;
+mod erasures;
 mod events;
 mod explain;
 pub(crate) mod identity;
@@ -86,7 +87,8 @@ fn documented() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(keys::rotate))
         .routes(routes!(audit::list))
         .routes(routes!(customers::create, customers::list))
-        .routes(routes!(customers::show, customers::change))
+        .routes(routes!(customers::show, customers::change, erasures::erase))
+        .routes(routes!(erasures::show))
         .routes(routes!(keys::create_for, keys::list_for))
         .routes(routes!(keys::revoke_for))
 }
