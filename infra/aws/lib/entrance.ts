@@ -44,7 +44,7 @@ export class Entrance extends Construct {
     });
     this.grpc = this.targets('Grpc', network, gateway, PORTS.grpc, {
       protocolVersion: elb.ApplicationProtocolVersion.GRPC,
-      // NOT_SERVING is an answer too, with code 0; while it drains, the other group's check counts.
+      // NOT_SERVING has code 0 too. A gateway that ends leaves because ECS takes it out first, then says SIGTERM.
       healthCheck: { ...ASKED, path: '/grpc.health.v1.Health/Check', healthyGrpcCodes: '0' },
     });
     const listener = this.loadBalancer.addListener('Https', {

@@ -17,6 +17,7 @@ export const PORTS = { http: 8080, grpc: 8081, admin: 8082 } as const;
 /** Of MSK over TLS, PostgreSQL and Redis. */
 export const STORE_PORTS: Readonly<Record<Store, number>> = { kafka: 9094, control: 5432, cache: 6379 };
 const HTTPS = 443;
+const SERVICES: ec2.SubnetSelection = { subnetType: ec2.SubnetType.PRIVATE_WITH_EGRESS };
 
 export class Network extends Construct {
   readonly vpc: ec2.Vpc;
@@ -37,8 +38,8 @@ export class Network extends Construct {
       ],
       // Both cost nothing, and keep the inbox's traffic and the image's layers off the NAT gateways.
       gatewayEndpoints: {
-        DynamoDb: { service: ec2.GatewayVpcEndpointAwsService.DYNAMODB },
-        S3: { service: ec2.GatewayVpcEndpointAwsService.S3 },
+        DynamoDb: { service: ec2.GatewayVpcEndpointAwsService.DYNAMODB, subnets: [SERVICES] },
+        S3: { service: ec2.GatewayVpcEndpointAwsService.S3, subnets: [SERVICES] },
       },
     });
 

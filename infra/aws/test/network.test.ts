@@ -67,6 +67,9 @@ test('stores are in subnets without a way in or out, of three zones', () => {
   const routes = resources('AWS::EC2::Route').map((route) => JSON.stringify(route.Properties.RouteTableId));
   assert.equal(routes.length, 6);
   for (const table of routes) assert.doesNotMatch(table, /stores/);
+  for (const endpoint of resources('AWS::EC2::VPCEndpoint')) {
+    assert.doesNotMatch(JSON.stringify(endpoint.Properties.RouteTableIds), /stores|public/);
+  }
   const zones = resources('AWS::EC2::Subnet').map((subnet) => JSON.stringify(subnet.Properties.AvailabilityZone));
   assert.equal(new Set(zones).size, 3);
 });
