@@ -3,7 +3,7 @@
  * from this table: security groups (network.ts), secrets, environment and IAM (task.ts). What a role
  * doesn't name here it can't reach.
  *
- * The source of each line is services/triggerline/src/services.rs, which opens a service's stores.
+ * The source of each line is services/triggerline/src/services.rs, which opens a service's stores: a test compares.
  */
 
 /** Stores that are reached over the network by address; who may is a matter of security groups. */

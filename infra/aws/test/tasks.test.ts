@@ -111,6 +111,23 @@ test('the groups and topics that are watched are those that services consume', (
   }
 });
 
+test('a service may reach the stores that it opens, and no other', () => {
+  const code = source('services/triggerline/src/services.rs');
+  const run = /fn run\(.*?^\}/ms.exec(code)?.[0] ?? '';
+  for (const name of SERVICE_NAMES) {
+    const role: Role = ROLES[name];
+    const variant = `${name.charAt(0).toUpperCase()}${name.slice(1)}`;
+    const arm = new RegExp(`^        Service::${variant} => \\{$(.*?)^        \\}$`, 'ms').exec(run)?.[1] ?? '';
+    const opens = (what: RegExp): boolean => what.test(arm);
+    const why = `${name}: lib/roles.ts differs from services.rs`;
+    assert.ok(opens(/check_topics\(kafka/) && role.stores.includes('kafka'), why);
+    assert.equal(role.stores.includes('control'), opens(/\bcontrol\(config\)/), `${why} (control)`);
+    assert.equal(role.stores.includes('cache'), opens(/\bcache\(config\)/), `${why} (cache)`);
+    assert.equal(role.inbox.length > 0, opens(/events\(config\)/), `${why} (inbox)`);
+    assert.equal(role.pepper ?? false, opens(/config\.pepper\(\)/), `${why} (pepper)`);
+  }
+});
+
 test('the cluster counts its tasks, which the alarms need', () => {
   const [setting] = only('AWS::ECS::Cluster').Properties.ClusterSettings;
   assert.deepEqual(setting, { Name: 'containerInsights', Value: 'enabled' });
