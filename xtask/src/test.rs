@@ -111,7 +111,9 @@ fn build_and_test(
     if options.fast {
         println!("\n[6/{STAGES}] shell tests: skipped (--fast)");
     } else {
-        stage(6, "shell tests: tests/*.sh", || shell_tests(checkout, &environment))?;
+        stage(6, "shell tests: tests/*.sh, infra/aws/test.sh", || {
+            shell_tests(checkout, &environment)
+        })?;
     }
     licences(checkout)
 }
@@ -156,6 +158,7 @@ fn shell_tests(checkout: &Checkout, environment: &[(&'static str, String)]) -> R
         }
     }
     scripts.sort();
+    scripts.push(checkout.root.join("infra/aws/test.sh"));
     for script in scripts {
         let begin = Instant::now();
         println!("  {}", script.display());

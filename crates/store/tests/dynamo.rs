@@ -166,6 +166,42 @@ async fn a_table_that_is_not_there_is_made_by_migrate() {
     table.drop().await;
 }
 
+/// infra/aws makes its table from that file, so that it and `triggerline migrate` can't drift apart.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn migrate_makes_the_table_that_infra_aws_makes() {
+    let wanted: Value =
+        serde_json::from_str(include_str!("../../../infra/aws/inbox-table.json")).unwrap();
+    let table = Table::new();
+    table.open().migrate().await.unwrap();
+    let client = table.client();
+    let made = client.describe_table().table_name(&table.name).send().await.unwrap();
+    let made = made.table.unwrap();
+    let expiry = client.describe_time_to_live().table_name(&table.name).send().await.unwrap();
+    let expiry = expiry.time_to_live_description.unwrap();
+    let named = |name: &str, what: &str, is: &str| json!({"AttributeName": name, what: is});
+    let attributes = made.attribute_definitions().iter();
+    let attributes = attributes
+        .map(|one| named(one.attribute_name(), "AttributeType", one.attribute_type().as_str()));
+    let keys = made.key_schema().iter();
+    let keys = keys.map(|one| named(one.attribute_name(), "KeyType", one.key_type().as_str()));
+    let global = made.global_secondary_indexes().iter().map(|one| one.index_name());
+    let local = made.local_secondary_indexes().iter().map(|one| one.index_name());
+    let found = json!({
+        "AttributeDefinitions": attributes.collect::<Vec<_>>(),
+        "KeySchema": keys.collect::<Vec<_>>(),
+        "GlobalSecondaryIndexes": global.collect::<Vec<_>>(),
+        "LocalSecondaryIndexes": local.collect::<Vec<_>>(),
+        "BillingMode": made.billing_mode_summary().unwrap().billing_mode().unwrap().as_str(),
+        "TimeToLiveSpecification": {
+            "AttributeName": expiry.attribute_name(),
+            "Enabled": expiry.time_to_live_status() == Some(&TimeToLiveStatus::Enabled),
+        },
+    });
+    assert_eq!(found, wanted);
+    table.drop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real parts: cargo xtask test"]
 async fn somebody_else_s_table_is_refused_and_nothing_is_given_up_for_it() {
