@@ -47,10 +47,10 @@ export const SERVICES = {
     webhooks: true,
     consumes: ['deliveries'],
   },
-  // Asks once, at its start, whether the table is there.
+  // Asks the control store how long to keep what, and whom to erase; the table, at its start, whether it is there.
   storage: {
     commands: [['storage']],
-    stores: ['kafka'],
+    stores: ['kafka', 'control'],
     inbox: ['dynamodb:BatchWriteItem', 'dynamodb:Query'],
     consumes: ['events', 'attempts'],
   },

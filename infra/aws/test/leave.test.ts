@@ -26,7 +26,7 @@ const SECRETS: Record<RoleName, string[]> = {
   gateway: ['CacheUrl', 'ControlUrl', 'SecretsPepper', 'SecretsSecretKeys'],
   matcher: ['ControlUrl', 'SecretsSecretKeys'],
   delivery: ['ControlUrl', 'SecretsSecretKeys'],
-  storage: [],
+  storage: ['ControlUrl'],
   replayer: ['ControlUrl', 'SecretsSecretKeys'],
   setup: ['ControlUrl'],
   operator: ['ControlUrl', 'SecretsPepper', 'SecretsSecretKeys'],

@@ -27,6 +27,7 @@ const CONNECTIONS = [
   'replayer > kafka 9094',
   'setup > control 5432',
   'setup > kafka 9094',
+  'storage > control 5432',
   'storage > kafka 9094',
 ];
 
