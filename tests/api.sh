@@ -2,16 +2,16 @@
 # The gateway, asked by other people's clients: gRPC by reflection, CloudEvents by CNCF's packages,
 # RateLimit fields by a parser of structured fields, the OpenAPI document by Redocly and Schemathesis. And its
 # webhooks, verified by other people's receivers: standardwebhooks (PyPI, npm) and svix (npm). And the
-# rows of an inbox in Cassandra, read by DataStax's driver.
+# rows of an inbox, read in Cassandra by DataStax's driver and in DynamoDB by boto3.
 #
-# `cargo xtask test` runs this. By hand it wants TRIGGERLINE_BIN, TRIGGERLINE_TEST_REDIS and
-# TRIGGERLINE_TEST_CASSANDRA (see target/services.env), Python 3.11 with venv, Node 20 with npm, and cmp. The clients are pinned in
+# `cargo xtask test` runs this. By hand it wants TRIGGERLINE_BIN, TRIGGERLINE_TEST_REDIS, TRIGGERLINE_TEST_CASSANDRA
+# and TRIGGERLINE_TEST_DYNAMODB (see target/services.env), Python 3.11 with venv, Node 20 with npm, and cmp. The clients are pinned in
 # tests/clients and installed once, into the cache (TRIGGERLINE_CACHE). `tests/api.sh grpc fuzz`
 # runs only these parts.
 set -euo pipefail
 
 : "${TRIGGERLINE_BIN:?the binary under test}" "${TRIGGERLINE_TEST_REDIS:?redis://host:port}"
-: "${TRIGGERLINE_TEST_CASSANDRA:?host:port}"
+: "${TRIGGERLINE_TEST_CASSANDRA:?host:port}" "${TRIGGERLINE_TEST_DYNAMODB:?http://host:port}"
 [ $# -gt 0 ] || set -- grpc connections cloudevents webhooks rate lint shapes rows fuzz
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -162,21 +162,27 @@ part_fuzz() {
         "$python" "$clients/fuzz.py"
 }
 
-part_rows() {
-    local keyspace=rows_$$_$RANDOM
+# rows_in NAME INBOX CLIENT: what the client reads of an inbox there; the rest is its environment.
+rows_in() {
     # Its own control store and pepper: those of the other stand in the environment.
     (
         unset TRIGGERLINE_CONTROL__URL TRIGGERLINE_CONTROL__PEPPER
-        start rows --inbox "cassandra://$TRIGGERLINE_TEST_CASSANDRA/$keyspace?replication_factor=1"
+        start "$1" --inbox "$2"
         echo $! >"$world/rows.pid"
     )
     rows=$(cat "$world/rows.pid")
-    serves rows "$rows"
-    TL_HTTP=$(field rows http) TL_KEY=$(cat "$world/rows/api-key") TL_CQL_KEYSPACE=$keyspace \
-        TL_CQL_HOST=${TRIGGERLINE_TEST_CASSANDRA%:*} TL_CQL_PORT=${TRIGGERLINE_TEST_CASSANDRA##*:} \
-        "$python" "$clients/rows_cql.py"
+    serves "$1" "$rows"
+    TL_HTTP=$(field "$1" http) TL_KEY=$(cat "$world/$1/api-key") "$python" "$clients/$3"
     kill "$rows"
     rows=
+}
+
+part_rows() {
+    local name=rows_$$_$RANDOM
+    TL_CQL_KEYSPACE=$name TL_CQL_HOST=${TRIGGERLINE_TEST_CASSANDRA%:*} TL_CQL_PORT=${TRIGGERLINE_TEST_CASSANDRA##*:} \
+        rows_in cassandra "cassandra://$TRIGGERLINE_TEST_CASSANDRA/$name?replication_factor=1" rows_cql.py
+    TL_DYNAMO_TABLE=$name TL_DYNAMO_ENDPOINT=$TRIGGERLINE_TEST_DYNAMODB \
+        rows_in dynamodb "dynamodb:$name?endpoint=$TRIGGERLINE_TEST_DYNAMODB" rows_dynamo.py
 }
 
 for part in "$@"; do

@@ -2,42 +2,25 @@
 //! with the version before, and a server that isn't there or says nothing.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
+mod database;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tokio_postgres::{Client, NoTls};
 use triggerline_store::{
     ControlStore, NewCustomer, PostgresControl, SecretKeys, StoreError, conformance,
 };
 use triggerline_types::{Actor, Customer, CustomerId, SubscriptionId};
 
+use database::{Database, connect};
+
 const BY: Actor = Actor::Operator;
 const SOON: Duration = Duration::from_secs(1);
 
-/// A database of its own on the server that tests may use.
-struct Database {
-    name: String,
-    url: String,
-    server: Client,
-}
-
 impl Database {
-    async fn create() -> Self {
-        let server = std::env::var("TRIGGERLINE_TEST_POSTGRES").unwrap();
-        let name = format!("t{}", CustomerId::new().as_uuid().simple());
-        let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
-        let server = connect(&server).await;
-        server.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-        Self { name, url, server }
-    }
-
-    fn open(&self) -> Arc<dyn ControlStore> {
-        Arc::new(PostgresControl::connect(&self.url, SecretKeys::default()).unwrap())
-    }
-
     /// How many listeners there are, by an expression over each (which may end it).
     async fn count_listeners(&self, how: &str) -> i64 {
         let query = format!(
@@ -46,17 +29,6 @@ impl Database {
         );
         self.server.query_one(&query, &[&self.name]).await.unwrap().get(0)
     }
-
-    async fn drop(self) {
-        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-        self.server.batch_execute(&drop).await.unwrap();
-    }
-}
-
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
 }
 
 async fn customer(store: &dyn ControlStore) -> Customer {
@@ -85,11 +57,7 @@ async fn postgres_control() {
 #[ignore = "needs real parts: cargo xtask test"]
 async fn postgres_seals_secrets() {
     let database = Database::create().await;
-    let open = async |keys| {
-        let store: Arc<dyn ControlStore> =
-            Arc::new(PostgresControl::connect(&database.url, keys).unwrap());
-        store
-    };
+    let open = async |keys| database.open_with(keys);
     let dump = async || {
         // No secret is longer than 65 bytes; sealed, each is.
         let query = "SELECT coalesce(string_agg(CASE WHEN length(secret) > 65 \
