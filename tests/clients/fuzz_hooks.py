@@ -61,6 +61,12 @@ class Things:
     def customer(self):
         return made("POST", "/v1/customers", {"name": "thing"})["id"]
 
+    def erased(self):
+        customer = self.customer()
+        answer = client.delete(f"{BASE}/v1/customers/{customer}", timeout=30)
+        assert answer.status_code == 202, answer.text
+        return customer
+
     def customers_key(self):
         customer = self.take("customer", True)
         return made("POST", f"/v1/customers/{customer}/api-keys", {"name": "thing", "scopes": ["events:read"]})["id"]
@@ -156,7 +162,12 @@ def before_call(context, case, kwargs):
         turns[operation] += 1
         if turns[operation] % 2:
             kind = KIND[case.operation.path.split("/")[2]]
-            if "key" in places:
+            if operation == "eraseCustomer":
+                # Nobody else's: it is not there any more.
+                places["id"] = things.customer()
+            elif operation == "getErasure":
+                places["id"] = things.take("erased", False)
+            elif "key" in places:
                 places["key"] = things.take("customers_key", operation in USED_UP)
                 places["id"] = things.take("customer", False)
             else:
