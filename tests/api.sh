@@ -35,28 +35,14 @@ fail() {
     exit 1
 }
 
-# The clients, where an earlier run with the same lock files hasn't put them already. They are made
-# aside and moved in whole, so a run that was broken off leaves nothing that looks ready.
-hash=$(cat "$clients/requirements.txt" "$clients/package.json" "$clients/package-lock.json" | sha256sum | cut -c1-16)
-cache=${TRIGGERLINE_CACHE:-$HOME/.cache/triggerline}
-installed=$cache/clients-$hash
-if [ ! -f "$installed/ready" ]; then
-    mkdir -p "$cache"
-    # Two runs at once: the second waits, and finds it done. The lock ends with the subshell.
-    (
-        flock 9
-        [ ! -f "$installed/ready" ] || exit 0
-        rm -rf "$installed"
-        mkdir "$installed"
-        cp "$clients/package.json" "$clients/package-lock.json" "$installed/"
-        python3 -m venv "$installed/python"
-        "$installed/python/bin/pip" install --quiet --no-deps --disable-pip-version-check -r "$clients/requirements.txt"
-        "$installed/python/bin/pip" check --quiet --disable-pip-version-check
-        (cd "$installed" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
-        touch "$installed/ready"
-    ) 9>"$cache/clients.lock" || fail "the clients could not be installed into $installed"
-    echo "clients: installed into $installed"
-fi
+. "$here/installed.sh"
+install_clients() {
+    python3 -m venv "$1/python"
+    "$1/python/bin/pip" install --quiet --no-deps --disable-pip-version-check -r "$clients/requirements.txt"
+    "$1/python/bin/pip" check --quiet --disable-pip-version-check
+    npm_packages "$clients" "$1"
+}
+install_once clients install_clients "$clients/requirements.txt" "$clients/package.json" "$clients/package-lock.json"
 python=$installed/python/bin/python
 
 cd "$world" # what a client writes without being asked lands here

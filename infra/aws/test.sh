@@ -11,28 +11,9 @@ world=$(mktemp -d -t triggerline-aws-XXXXXX)
 trap 'rm -rf "$world"' EXIT
 cd "$here"
 
-# The packages, where an earlier run with the same lock file hasn't put them already. They are made aside and marked
-# when they are whole, so a run that was broken off leaves nothing that looks ready.
-hash=$(cat package.json package-lock.json | sha256sum | cut -c1-16)
-cache=${TRIGGERLINE_CACHE:-$HOME/.cache/triggerline}
-installed=$cache/aws-$hash
-if [ ! -f "$installed/ready" ]; then
-    mkdir -p "$cache"
-    # Two runs at once: the second waits, and finds it done. The lock ends with the subshell.
-    (
-        flock 9
-        [ ! -f "$installed/ready" ] || exit 0
-        rm -rf "$installed"
-        mkdir "$installed"
-        cp package.json package-lock.json "$installed/"
-        (cd "$installed" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
-        touch "$installed/ready"
-    ) 9>"$cache/aws.lock" || {
-        echo "FAILED: the packages could not be installed into $installed" >&2
-        exit 1
-    }
-    echo "packages: installed into $installed"
-fi
+. "$here/../../tests/installed.sh"
+install_packages() { npm_packages "$here" "$1"; }
+install_once aws install_packages package.json package-lock.json
 # A folder that npm made here by hand gives way to the link.
 [ -L node_modules ] || rm -rf node_modules
 ln -sfn "$installed/node_modules" node_modules
