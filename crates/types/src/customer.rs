@@ -21,6 +21,15 @@ pub fn check_name(name: &str) -> Result<(), InvalidName> {
 /// The longest that a customer's events may be kept, in days: ten years.
 pub const MAX_RETENTION_DAYS: u16 = 3_650;
 
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is a number of days from 1 to {MAX_RETENTION_DAYS}")]
+pub struct InvalidRetention;
+
+/// Whether a customer's events may be kept for so many days, whoever asks for it.
+pub fn check_retention_days(days: u16) -> Result<(), InvalidRetention> {
+    if (1..=MAX_RETENTION_DAYS).contains(&days) { Ok(()) } else { Err(InvalidRetention) }
+}
+
 /// The tenant: owns API keys, subscriptions and events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Customer {
@@ -146,6 +155,13 @@ impl fmt::Display for Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_are_kept_for_a_day_to_ten_years() {
+        for (days, good) in [(0, false), (1, true), (3_650, true), (3_651, false)] {
+            assert_eq!(check_retention_days(days).is_ok(), good, "{days}");
+        }
+    }
 
     #[test]
     fn names_can_be_printed() {

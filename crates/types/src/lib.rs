@@ -29,7 +29,10 @@ mod status;
 mod subscription;
 
 pub use audit::{Actor, AuditEntry};
-pub use customer::{ApiKey, Customer, InvalidName, MAX_RETENTION_DAYS, Scope, check_name};
+pub use customer::{
+    ApiKey, Customer, InvalidName, InvalidRetention, MAX_RETENTION_DAYS, Scope, check_name,
+    check_retention_days,
+};
 pub use delivery::{Attempt, Delivery, Fact, Matched, Outcome, Owed, Response};
 pub use delivery_settings::{Batching, DeliverySettings, Mode, Throttle};
 pub use erasure::{Erased, Erasure, ErasureState};

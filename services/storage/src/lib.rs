@@ -49,10 +49,12 @@ impl App {
         events: Arc<dyn EventStore>,
         retention: Option<Duration>,
     ) -> anyhow::Result<Self> {
-        let (retention, known) = retention::ask(&*control, retention)
+        let retention = retention::ask(&*control, retention)
             .await
             .context("ask the control store how long events are kept")?;
-        let batcher = Batcher::start(Arc::clone(&events), known.clone(), config.batch_records);
+        let batcher =
+            Batcher::start(Arc::clone(&events), retention.subscribe(), config.batch_records);
+        let keeper = Arc::new(Keeper::new(batcher, retention.subscribe()));
         Ok(Self {
             kafka: kafka.clone(),
             control,
@@ -64,7 +66,7 @@ impl App {
                 window: Window { records: config.window_records, bytes: config.window_bytes },
                 drain: config.drain,
             },
-            keeper: Arc::new(Keeper::new(batcher, known)),
+            keeper,
             dead_letters: Producer::new(kafka, "storage", config.produce_patience, ROOM)?,
         })
     }

@@ -18,8 +18,8 @@ pub(crate) type Known = watch::Receiver<Arc<Retention>>;
 pub(crate) async fn ask(
     control: &dyn ControlStore,
     standard: Option<Duration>,
-) -> Result<(watch::Sender<Arc<Retention>>, Known), StoreError> {
-    Ok(watch::channel(Arc::new(control.retention(standard).await?)))
+) -> Result<watch::Sender<Arc<Retention>>, StoreError> {
+    Ok(watch::Sender::new(Arc::new(control.retention(standard).await?)))
 }
 
 /// Asks again and again.

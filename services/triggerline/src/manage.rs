@@ -13,7 +13,7 @@ use triggerline_service::ConfigError;
 use triggerline_store::{ControlStore, CustomerChange, KeyCreation, KeyRotation, NewCustomer};
 use triggerline_types::{
     Actor, ApiKey, Customer, CustomerId, Erased, Erasure, MAX_RETENTION_DAYS, RateLimit, Scope,
-    check_instant, format_instant,
+    check_instant, check_retention_days, format_instant,
 };
 
 use crate::cli::{Customers, Keys, OnStore, Output};
@@ -109,7 +109,7 @@ pub(crate) async fn customers(command: Customers) -> anyhow::Result<()> {
 }
 
 fn days(text: &str) -> anyhow::Result<u16> {
-    let days = text.parse().ok().filter(|days| (1..=MAX_RETENTION_DAYS).contains(days));
+    let days = text.parse().ok().filter(|days| check_retention_days(*days).is_ok());
     days.with_context(|| {
         format!(
             "{text:?} is neither a number of days from 1 to {MAX_RETENTION_DAYS} nor \"settings\""

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use triggerline_types::{
     CustomerId, DeliveryId, Erased, Erasure, ErasureState, EventId, EventType, SchemaMode,
-    SubscriptionState, truncate_to_millis,
+    SubscriptionState,
 };
 use uuid::Uuid;
 
 use super::control::{BY, customer, subscribed};
-use super::keys::new_key;
+use super::keys::{new_key, now};
 use super::{access, replays};
 use crate::{
     AccessChange, ControlStore, CustomerChange, Due, KeyCreation, NewCustomer, NewQueued, Retention,
@@ -23,10 +22,6 @@ pub(super) async fn judge(store: &dyn ControlStore) {
     who_is_erased_is_not_there(store).await;
     an_erasure_is_given_to_one_until_it_is_complete(store).await;
     each_has_its_own_retention(store).await;
-}
-
-fn now() -> OffsetDateTime {
-    truncate_to_millis(OffsetDateTime::now_utc())
 }
 
 async fn who_is_erased_is_not_there(store: &dyn ControlStore) {

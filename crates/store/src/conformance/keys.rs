@@ -42,7 +42,7 @@ pub(super) fn new_key(customer_id: CustomerId) -> ApiKey {
     }
 }
 
-fn now() -> OffsetDateTime {
+pub(super) fn now() -> OffsetDateTime {
     truncate_to_millis(OffsetDateTime::now_utc())
 }
 

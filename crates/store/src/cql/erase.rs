@@ -148,7 +148,6 @@ impl Erasing<'_> {
             let key = (self.id, list, CqlTimestamp(minute(at)), CqlTimestamp(at), delivery);
             self.execute(&self.statements.dead_letter, key).await?;
         }
-        self.list(&dead_letters::list(Some(subscription))).await?;
         self.execute(&self.statements.delivery, (self.id, delivery)).await
     }
 
@@ -176,6 +175,8 @@ impl Found {
             && let Some(((at, delivery), subscription)) =
                 row.started_at.zip(row.delivery_id).zip(row.subscription_id)
         {
+            let list = dead_letters::list(Some(SubscriptionId::from_uuid(subscription)));
+            self.lists.insert(list);
             self.given_up.insert(GivenUp { at: millis(at), delivery, subscription });
         }
     }

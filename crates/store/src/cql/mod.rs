@@ -129,11 +129,6 @@ impl EventStore for CqlEvents {
         write::write(&self.ready().await?, &self.known, retention, facts, now).await
     }
 
-    /// Rows expire by themselves.
-    async fn expire(&self, _retention: &Retention) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-
     async fn erase(&self, customer: CustomerId) -> Result<u64, StoreError> {
         erase::all(&self.ready().await?, customer).await
     }

@@ -149,11 +149,6 @@ impl EventStore for DynamoEvents {
         write::write(self.ready().await?, retention, facts).await
     }
 
-    /// Items expire by themselves.
-    async fn expire(&self, _retention: &Retention) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-
     async fn erase(&self, customer: CustomerId) -> Result<u64, StoreError> {
         erase::all(self.ready().await?, customer).await
     }

@@ -9,7 +9,10 @@ use triggerline_types::{Actor, CustomerId, Erased, Erasure, SubscriptionId};
 use uuid::Uuid;
 
 use super::exchange::Fault;
-use super::{PostgresControl, audit, customers, failing, next_revision, now, rows, schemas};
+use super::{
+    PostgresControl, audit, count, customers, failing, milliseconds, next_revision, now, number,
+    rows, schemas,
+};
 use crate::control::endpoint::Columns;
 use crate::control::erasures::{AT_ONCE, ErasureStore, NOWHERE, nothing};
 use crate::control::trail;
@@ -71,8 +74,7 @@ impl ErasureStore for PostgresControl {
                      ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING {FIELDS}"
             );
             let statement = client.prepare_cached(&update).await?;
-            let lease = lease.as_secs_f64() * 1_000.0;
-            let row = client.query_opt(&statement, &[&owner, &lease]).await?;
+            let row = client.query_opt(&statement, &[&owner, &milliseconds(lease)]).await?;
             row.as_ref().map(erasure).transpose()
         })
         .await
@@ -128,7 +130,7 @@ impl ErasureStore for PostgresControl {
                         &count(queued),
                         &count(events),
                         &due,
-                        &lease.map(|lease| lease.as_secs_f64() * 1_000.0),
+                        &lease.map(milliseconds),
                     ],
                 )
                 .await?;
@@ -155,10 +157,6 @@ impl ErasureStore for PostgresControl {
         })
         .await
     }
-}
-
-fn count(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// They stay for those who follow them, revoked, with neither name nor hint.
@@ -207,10 +205,7 @@ async fn erase_subscriptions(
 }
 
 fn erasure(row: &Row) -> Result<Erasure, Fault> {
-    let number = |at: usize| {
-        let found: i64 = row.get(at);
-        u64::try_from(found).map_err(|_| Fault::row("erasures")(format!("the number {found}")))
-    };
+    let number = |at| number(row, "erasures", at);
     Ok(Erasure {
         customer_id: CustomerId::from_uuid(row.get(0)),
         requested_at: row.get(1),

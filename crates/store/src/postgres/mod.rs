@@ -23,12 +23,13 @@ mod subscriptions;
 
 use std::str::FromStr as _;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use time::OffsetDateTime;
 use tokio::sync::watch;
-use tokio_postgres::{Config, Transaction};
+use tokio_postgres::{Config, Row, Transaction};
 use triggerline_types::{
     Actor, ApiKey, ApiKeyId, AuditEntry, AuditId, Customer, CustomerId, EventType, Revision,
     Schema, SchemaMode, Subscription, SubscriptionId, truncate_to_millis,
@@ -40,6 +41,7 @@ use crate::control::{
     NewCustomer, NewSubscription, SchemaPut, SubscriptionCreation, SubscriptionEdit,
 };
 use crate::error::StoreError;
+use exchange::Fault;
 use listen::Listener;
 
 mod embedded {
@@ -80,6 +82,21 @@ async fn next_revision(transaction: &Transaction<'_>) -> Result<Revision, tokio_
 /// A number of rows as LIMIT takes it.
 fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Back from [`count`].
+fn number(row: &Row, table: &'static str, at: usize) -> Result<u64, Fault> {
+    let found: i64 = row.get(at);
+    u64::try_from(found).map_err(|_| Fault::row(table)(format!("the number {found}")))
+}
+
+/// As an interval takes them.
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
 }
 
 fn now() -> OffsetDateTime {

@@ -8,7 +8,7 @@ use triggerline_types::{Actor, CustomerId, Progress, Replay, ReplayId, ReplaySta
 use uuid::Uuid;
 
 use super::exchange::Fault;
-use super::{PostgresControl, audit, now, rows};
+use super::{PostgresControl, audit, count, milliseconds, now, number, rows};
 use crate::control::replays::{MAX_RUNNING_REPLAYS, NewReplay, ReplayStore};
 use crate::control::{fields, trail};
 use crate::error::StoreError;
@@ -150,7 +150,6 @@ impl ReplayStore for PostgresControl {
                  leased_until = now() + $9 * interval '1 ms', updated_at = $10 \
                  WHERE id = $1 AND owner = $2 AND state = 'running'";
             let (at, after) = progress.after.unzip();
-            let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
             let changed = client
                 .execute(
                     update,
@@ -174,16 +173,9 @@ impl ReplayStore for PostgresControl {
     }
 }
 
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1_000.0
-}
-
 fn replay(row: &Row) -> Result<Replay, Fault> {
     let unreadable = Fault::row("replays");
-    let number = |at: usize| {
-        let found: i64 = row.get(at);
-        u64::try_from(found).map_err(|_| unreadable(format!("the number {found}")))
-    };
+    let number = |at| number(row, "replays", at);
     let after: (Option<_>, Option<Uuid>) = (row.get(13), row.get(14));
     Ok(Replay {
         id: ReplayId::from_uuid(row.get(0)),

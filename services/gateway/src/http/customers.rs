@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer, Serialize};
 use triggerline_store::{CustomerChange, NewCustomer};
 use triggerline_types::{
-    Customer, CustomerId, MAX_RETENTION_DAYS, RateLimit, Scope, format_instant,
+    Customer, CustomerId, RateLimit, Scope, check_retention_days, format_instant,
 };
 use utoipa::ToSchema;
 
@@ -235,11 +235,8 @@ async fn changed(
 }
 
 fn check_retention(days: u16) -> Result<(), Problem> {
-    if (1..=MAX_RETENTION_DAYS).contains(&days) {
-        return Ok(());
-    }
-    let detail = format!("is {days}; it is a number of days from 1 to {MAX_RETENTION_DAYS}");
-    Err(Problem::field("/retention_days", detail))
+    check_retention_days(days)
+        .map_err(|error| Problem::field("/retention_days", format!("is {days}; it {error}")))
 }
 
 fn check_plan(plans: &Plans, plan: &str) -> Result<(), Problem> {

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::super::{Fault, column};
 use super::{
-    SqliteControl, audit, blob, collect, customers, failing, next_revision, now, rows, schemas,
+    SqliteControl, audit, blob, collect, count, customers, failing, next_revision, now, number,
+    rows, schemas,
 };
 use crate::control::endpoint::Columns;
 use crate::control::erasures::{AT_ONCE, ErasureStore, NOWHERE, nothing};
@@ -163,10 +164,6 @@ impl ErasureStore for SqliteControl {
     }
 }
 
-fn count(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
 /// They stay for those who follow them, revoked, with neither name nor hint.
 async fn erase_keys(connection: &Connection, customer: CustomerId) -> Result<u64, Fault> {
     let revision = next_revision(connection).await?;
@@ -209,10 +206,7 @@ async fn find(connection: &Connection, id: CustomerId) -> Result<Option<Erasure>
 }
 
 fn erasure(row: &Row) -> Result<Erasure, Fault> {
-    let number = |at: i32| {
-        let found: i64 = row.get(at)?;
-        u64::try_from(found).map_err(|_| Fault::row(TABLE, format!("the number {found}")))
-    };
+    let number = |at| number(row, TABLE, at);
     Ok(Erasure {
         customer_id: CustomerId::from_uuid(column::id(row, TABLE, 0)?),
         requested_at: column::instant(row, TABLE, 1)?,

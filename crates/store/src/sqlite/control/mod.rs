@@ -98,6 +98,16 @@ fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
+fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Back from [`count`].
+fn number(row: &libsql::Row, table: &'static str, at: i32) -> Result<u64, Fault> {
+    let found: i64 = row.get(at)?;
+    u64::try_from(found).map_err(|_| Fault::row(table, format!("the number {found}")))
+}
+
 fn blob(id: &uuid::Uuid) -> Vec<u8> {
     id.as_bytes().to_vec()
 }

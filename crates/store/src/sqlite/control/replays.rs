@@ -10,7 +10,7 @@ use triggerline_types::{
 use uuid::Uuid;
 
 use super::super::{Fault, column};
-use super::{SqliteControl, audit, blob, collect, now, rows};
+use super::{SqliteControl, audit, blob, collect, count, now, number, rows};
 use crate::control::replays::{MAX_RUNNING_REPLAYS, NewReplay, ReplayStore};
 use crate::control::{fields, trail};
 use crate::error::StoreError;
@@ -152,8 +152,8 @@ impl ReplayStore for SqliteControl {
                 blob(&owner),
                 progress.after.map(|(at, _)| millis(at)),
                 progress.after.map(|(_, id)| blob(&id)),
-                i64::try_from(progress.examined).unwrap_or(i64::MAX),
-                i64::try_from(progress.sent).unwrap_or(i64::MAX),
+                count(progress.examined),
+                count(progress.sent),
                 state.as_str(),
                 state.reason(),
                 lease.map(|lease| millis(now + lease)),
@@ -181,10 +181,7 @@ fn replay(row: &Row) -> Result<Replay, Fault> {
         None => Ok(None),
         Some(_) => column::id(row, TABLE, at).map(Some),
     };
-    let number = |at: i32| {
-        let found: i64 = row.get(at)?;
-        u64::try_from(found).map_err(|_| Fault::row(TABLE, format!("the number {found}")))
-    };
+    let number = |at| number(row, TABLE, at);
     let after_at = column::instant_or_none(row, TABLE, 13)?;
     Ok(Replay {
         id: ReplayId::from_uuid(column::id(row, TABLE, 0)?),
