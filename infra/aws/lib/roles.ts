@@ -47,7 +47,7 @@ export const SERVICES = {
     webhooks: true,
     consumes: ['deliveries'],
   },
-  // Asks the control store how long to keep what, and whom to erase; the table, at its start, whether it is there.
+  // Asks the control store how long to keep what, and whom to erase; the table, at its start, whether it is there, and what it erases.
   storage: {
     commands: [['storage']],
     stores: ['kafka', 'control'],
