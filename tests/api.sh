@@ -35,7 +35,7 @@ fail() {
     exit 1
 }
 
-. "$here/installed.sh"
+. "$clients/installed.sh"
 install_clients() {
     python3 -m venv "$1/python"
     "$1/python/bin/pip" install --quiet --no-deps --disable-pip-version-check -r "$clients/requirements.txt"

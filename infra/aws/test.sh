@@ -11,7 +11,7 @@ world=$(mktemp -d -t triggerline-aws-XXXXXX)
 trap 'rm -rf "$world"' EXIT
 cd "$here"
 
-. "$here/../../tests/installed.sh"
+. "$here/../../tests/clients/installed.sh"
 install_packages() { npm_packages "$here" "$1"; }
 install_once aws install_packages package.json package-lock.json
 # A folder that npm made here by hand gives way to the link.
