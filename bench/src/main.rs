@@ -3,13 +3,14 @@
 //!
 //! The cast: [`load`] sends requests, [`cpu`] asks the kernel what a process used, [`report`]
 //! holds rounds against each other. A benchmark each: [`gateway`] (with a peer, with a bare echo,
-//! at a fixed rate), [`producer`], [`consumer`], [`rate`], [`isolation`], [`sending`], [`storage`].
+//! at a fixed rate), [`producer`], [`consumer`], [`rate`], [`isolation`], [`sending`], [`storage`], [`inbox`].
 #![allow(clippy::print_stdout, reason = "a command-line tool: printing is how it answers")]
 #![allow(clippy::cast_precision_loss, reason = "figures are for people")]
 
 mod consumer;
 mod cpu;
 mod gateway;
+mod inbox;
 mod isolation;
 mod load;
 mod producer;
@@ -54,8 +55,10 @@ enum Benchmark {
     Isolation(isolation::Options),
     /// P9: webhooks a second, against reqwest and against BullMQ + undici
     Sending(sending::Options),
-    /// Events a second into an inbox, against a row at a time; and what a page costs
+    /// Events a second into an inbox, against a row at a time
     Storage(storage::Options),
+    /// What a page of one customer's inbox costs, at the top and deep down, of millions of events
+    Inbox(inbox::Options),
     /// The reference of `cpu`, as a server
     #[command(hide = true)]
     Echo,
@@ -84,6 +87,7 @@ fn main() -> anyhow::Result<()> {
             Benchmark::Isolation(options) => isolation::run(options).await,
             Benchmark::Sending(options) => sending::run(options).await,
             Benchmark::Storage(options) => storage::run(options).await,
+            Benchmark::Inbox(options) => inbox::run(options).await,
             Benchmark::Receiver { answer_after } => {
                 sending::receiver(Duration::from_millis(*answer_after)).await
             }

@@ -1,21 +1,19 @@
 //! `storage`: events a second into an inbox, each with its summary and one attempt, in the batches
 //! that the storage service makes; against a client that writes the same facts into the same
-//! database a row at a time. Then what a page costs, at the top and deep down.
+//! database a row at a time. What reading costs is [`crate::inbox`].
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hdrhistogram::Histogram;
 use libsql::params;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use serde_json::json;
-use time::OffsetDateTime;
-use triggerline_store::{Direction, EventStore, InboxQuery, Position, Retention, open_events};
+use triggerline_store::{Retention, open_events};
 use triggerline_types::{
-    Attempt, CustomerId, DeliveryId, Event, EventId, EventStatus, EventType, Fact, Matched,
-    Outcome, Owed, Response, SubscriptionId,
+    Attempt, CustomerId, DeliveryId, Event, EventId, EventType, Fact, Matched, Outcome, Owed,
+    Response, SubscriptionId,
 };
 
 use crate::report::{Figures, Report};
@@ -42,9 +40,6 @@ pub(crate) struct Options {
     payload: usize,
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Pages of 50 that are read of each kind.
-    #[arg(long, default_value_t = 500)]
-    pages: usize,
 }
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
@@ -77,8 +72,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         };
         report.add(other, rate(options.others, spent));
     }
-    report.end()?;
-    pages(&*store, &customers, options.pages).await
+    report.end()
 }
 
 fn rate(events: usize, spent: Duration) -> Figures {
@@ -87,13 +81,29 @@ fn rate(events: usize, spent: Duration) -> Figures {
 
 /// Events as they come: the three facts of each not far from each other.
 fn facts(customers: &[CustomerId], events: usize, payload: usize) -> Vec<Fact> {
-    let subscription_id = SubscriptionId::new();
-    let body = format!("{{\"note\":\"{}\"}}", "x".repeat(payload));
-    let each = (0..events).map(|n| {
-        let (id, customer_id) = (EventId::new(), customers[n % customers.len()]);
+    let story = Story::new(payload);
+    let each = (0..events).map(|n| story.of(EventId::new(), customers[n % customers.len()], n));
+    each.flatten().collect()
+}
+
+/// What becomes of an event: it is received, owed to one subscription, and sent once. Every 1,000th
+/// is of the type `rare`, every 500th is refused by its receiver.
+pub(crate) struct Story {
+    subscription_id: SubscriptionId,
+    body: String,
+}
+
+impl Story {
+    pub(crate) fn new(payload: usize) -> Self {
+        let body = format!("{{\"note\":\"{}\"}}", "x".repeat(payload));
+        Self { subscription_id: SubscriptionId::new(), body }
+    }
+
+    pub(crate) fn of(&self, id: EventId, customer_id: CustomerId, n: usize) -> [Fact; 3] {
+        let subscription_id = self.subscription_id;
         let (delivery_id, at) = (DeliveryId::of(id, subscription_id), id.received_at());
-        let event_type = if n % 1_000 == 0 { "rare" } else { "order.created" };
-        let refused = n % 500 == 0;
+        let event_type = if n.is_multiple_of(1_000) { "rare" } else { "order.created" };
+        let refused = n.is_multiple_of(500);
         let outcome = if refused {
             Outcome::DeadLettered { reason: "the receiver answered 404".to_owned() }
         } else {
@@ -111,7 +121,7 @@ fn facts(customers: &[CustomerId], events: usize, payload: usize) -> Vec<Fact> {
                 extensions: std::collections::BTreeMap::new(),
                 traceparent: None,
                 quarantined: None,
-                payload: body.clone().into(),
+                payload: self.body.clone().into(),
             }),
             Fact::Matched(Matched {
                 event_id: id,
@@ -138,8 +148,7 @@ fn facts(customers: &[CustomerId], events: usize, payload: usize) -> Vec<Fact> {
                 outcome,
             }),
         ]
-    });
-    each.flatten().collect()
+    }
 }
 
 /// What a first attempt at this would be: an upsert for each fact, awaited.
@@ -209,53 +218,4 @@ async fn one_by_one_in_sqlite(url: &str, facts: &[Fact]) -> anyhow::Result<Durat
         }
     }
     Ok(began.elapsed())
-}
-
-/// What pages cost, each kind at the top of the inbox and in the middle of it.
-async fn pages(
-    store: &dyn EventStore,
-    customers: &[CustomerId],
-    pages: usize,
-) -> anyhow::Result<()> {
-    let customer = customers[0];
-    let (mut query, mut count) = (InboxQuery { limit: 200, ..InboxQuery::default() }, 0);
-    let mut middle: Vec<Position> = Vec::new();
-    let began = OffsetDateTime::now_utc();
-    loop {
-        let page = store.inbox(customer, &query).await?;
-        count += page.items.len();
-        let Some(next) = page.next else { break };
-        middle.push(next);
-        query.after = Some(next);
-    }
-    let spent = OffsetDateTime::now_utc() - began;
-    println!("\npages of 50, of a customer with {count} events (all of them in {spent:.1})");
-    let deep = middle.get(middle.len() / 2).copied();
-    let rare = EventType::parse("rare").ok();
-    let kinds = [
-        ("newest first", InboxQuery::default()),
-        ("newest first, from the middle", InboxQuery { after: deep, ..InboxQuery::default() }),
-        (
-            "oldest first, from the middle",
-            InboxQuery { after: deep, direction: Direction::OldestFirst, ..InboxQuery::default() },
-        ),
-        ("a rare type", InboxQuery { event_type: rare, ..InboxQuery::default() }),
-        ("failed", InboxQuery { status: Some(EventStatus::Failed), ..InboxQuery::default() }),
-    ];
-    for (name, query) in kinds {
-        let (mut times, mut found) = (Histogram::<u64>::new(3)?, 0);
-        for _ in 0..pages {
-            let began = Instant::now();
-            found = store.inbox(customer, &query).await?.items.len();
-            times.record(u64::try_from(began.elapsed().as_micros())?)?;
-        }
-        let at = |quantile| times.value_at_quantile(quantile) as f64 / 1_000.0;
-        println!(
-            "  {name:<32} {found:>3} found   p50 {:.2} ms   p95 {:.2} ms   p99 {:.2} ms",
-            at(0.5),
-            at(0.95),
-            at(0.99)
-        );
-    }
-    Ok(())
 }

@@ -12,8 +12,9 @@ pub struct KafkaConfig {
     /// Put before the name of every topic and consumer group.
     pub prefix: String,
     /// Any further property of librdkafka, for TLS, SASL and the like
-    /// (`"security.protocol" = "SASL_SSL"`). What this crate's promises rest on can't be
-    /// changed here: see `producer.rs` and `consumer.rs`.
+    /// (`"security.protocol" = "SASL_SSL"`); a `_` is read as a `.`, which no environment variable
+    /// has in its name. What this crate's promises rest on can't be changed here: see
+    /// `producer.rs` and `consumer.rs`.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }
@@ -23,7 +24,8 @@ impl KafkaConfig {
     pub(crate) fn client(&self, role: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
         for (name, value) in &self.properties {
-            config.set(name, value);
+            // Of those that text can set, none has a `_` of its own.
+            config.set(name.replace('_', "."), value);
         }
         config
             .set("bootstrap.servers", &self.brokers)
@@ -31,6 +33,15 @@ impl KafkaConfig {
             // A broker that is restarted is found again quickly.
             .set("reconnect.backoff.max.ms", "1000");
         config
+    }
+
+    /// What is wrong with the further properties, if anything: which, and why.
+    pub fn wrong_property(&self) -> Option<(String, String)> {
+        match self.client("check").create_native_config() {
+            // Its value is not told: it may be a password under a misspelt name.
+            Err(rdkafka::error::KafkaError::ClientConfig(_, why, name, _)) => Some((name, why)),
+            _ => None,
+        }
     }
 
     pub fn group(&self, service: &str) -> String {

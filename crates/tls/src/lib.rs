@@ -1,8 +1,12 @@
-//! TLS to receivers: whom we believe ([`Trust`]), and who we say we are ([`Identity`]).
+//! TLS where we are the client: whom we believe ([`Trust`]), and who we say we are ([`Identity`]).
 //!
-//! The gateway judges the client certificates that customers give; the delivery service shows them.
+//! To receivers: the gateway judges the client certificates that customers give; the delivery
+//! service shows them. To our own databases: [`server`], as their addresses say.
+//!
 //! The cryptography is ring's, said outright: with a second provider linked (a dependency of the
 //! embedded broker brings one), rustls would otherwise panic wherever no `main` has chosen for it.
+
+pub mod server;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,19 +36,9 @@ pub enum InvalidTrust {
 impl Trust {
     /// The roots of the web (Mozilla's), and those in a PEM file.
     pub fn new(more: Option<&Path>) -> Result<Self, InvalidTrust> {
-        let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+        let mut roots = roots_of_the_web();
         if let Some(path) = more {
-            let unreadable = |why| InvalidTrust::Unreadable { path: path.to_owned(), why };
-            let found: Vec<_> = CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect)
-                .map_err(unreadable)?;
-            if found.is_empty() {
-                return Err(InvalidTrust::Empty(path.to_owned()));
-            }
-            for (nth, root) in (1..).zip(found) {
-                let path = path.to_owned();
-                roots.add(root).map_err(|why| InvalidTrust::Root { path, nth, why })?;
-            }
+            roots.extend(roots_in(path)?.roots);
         }
         Ok(Self(Arc::new(roots)))
     }
@@ -58,6 +52,26 @@ impl Trust {
         });
         named.unwrap_or_else(|| anonymous().with_no_client_auth())
     }
+}
+
+fn roots_of_the_web() -> RootCertStore {
+    webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
+}
+
+/// Those in a PEM file, one at least.
+fn roots_in(path: &Path) -> Result<RootCertStore, InvalidTrust> {
+    let unreadable = |why| InvalidTrust::Unreadable { path: path.to_owned(), why };
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(unreadable)?;
+    if found.is_empty() {
+        return Err(InvalidTrust::Empty(path.to_owned()));
+    }
+    let mut roots = RootCertStore::empty();
+    for (nth, root) in (1..).zip(found) {
+        let path = path.to_owned();
+        roots.add(root).map_err(|why| InvalidTrust::Root { path, nth, why })?;
+    }
+    Ok(roots)
 }
 
 fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {

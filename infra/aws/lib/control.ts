@@ -1,8 +1,6 @@
 /**
- * The control store: PostgreSQL in RDS, a primary and a standby in another zone, encrypted, with backups.
- *
- * Triggerline speaks to PostgreSQL without TLS so far, and RDS refuses that since PostgreSQL 15 unless it is
- * told not to. Passwords don't travel (SCRAM); what is asked and answered stays between two security groups.
+ * The control store: PostgreSQL in RDS, a primary and a standby in another zone, encrypted, with backups. It takes
+ * nobody without TLS, and its certificate is checked against Amazon's roots.
  */
 import { Duration, RemovalPolicy } from 'aws-cdk-lib';
 import * as ec2 from 'aws-cdk-lib/aws-ec2';
@@ -13,6 +11,7 @@ import { Construct } from 'constructs';
 import { type Network, STORE_PORTS } from './network';
 import { compose, generateLogin, refer } from './secrets';
 import type { Settings } from './settings';
+import { ROOTS } from './task';
 
 const USER = 'triggerline';
 const DATABASE = 'triggerline';
@@ -37,7 +36,7 @@ export class Control extends Construct {
       credentials: rds.Credentials.fromSecret(login),
       databaseName: DATABASE,
       port: STORE_PORTS.control,
-      parameterGroup: new rds.ParameterGroup(this, 'Parameters', { engine, parameters: { 'rds.force_ssl': '0' } }),
+      parameterGroup: new rds.ParameterGroup(this, 'Parameters', { engine, parameters: { 'rds.force_ssl': '1' } }),
       multiAz: true,
       storageType: rds.StorageType.GP3,
       allocatedStorage: settings.databaseGiB,
@@ -51,7 +50,7 @@ export class Control extends Construct {
       removalPolicy: RemovalPolicy.RETAIN,
     });
     const { dbInstanceEndpointAddress: host, dbInstanceEndpointPort: port } = this.database;
-    const url = `postgres://${USER}:${refer(login, 'password')}@${host}:${port}/${DATABASE}?sslmode=disable`;
+    const url = `postgres://${USER}:${refer(login, 'password')}@${host}:${port}/${DATABASE}?sslmode=verify-full&sslrootcert=${ROOTS.rds}`;
     this.url = compose(this, 'Url', 'how to reach PostgreSQL (control.url)', url);
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Kafka in MSK: three brokers in three zones, two of which must have a record before it is acknowledged. Over TLS
- * only; who may connect is a matter of security groups, since the client has no login yet that MSK takes.
+ * only; who may connect is a matter of security groups.
  * Disks grow by themselves, because a full one stops everything.
  */
 import { RemovalPolicy } from 'aws-cdk-lib';

@@ -2,7 +2,7 @@
  * From a line of roles.ts to a task definition: commands, environment, secrets, health, logs, and leave (IAM) to do
  * what the line names and nothing else.
  *
- * The image holds `triggerline` as its entry point, triggerline.toml (image/), curl, and Debian's ca-certificates.
+ * The image holds `triggerline` as its entry point, curl, and the files of {@link ROOTS}.
  */
 import { Duration, RemovalPolicy } from 'aws-cdk-lib';
 import * as ecr from 'aws-cdk-lib/aws-ecr';
@@ -20,7 +20,8 @@ import { type Role, ROLES, type RoleName } from './roles';
 import type { Secrets } from './secrets';
 import type { Settings, Size } from './settings';
 
-const SETTINGS_FILE = '/etc/triggerline/triggerline.toml';
+/** Whose certificates servers of AWS have, in the image: Amazon's own for RDS, those of the web for the rest. */
+export const ROOTS = { rds: '/etc/triggerline/rds-ca.pem', web: '/etc/ssl/certs/ca-certificates.crt' };
 
 /** What tasks use. */
 export interface Stores {
@@ -73,7 +74,7 @@ export class Task extends Construct {
     role.commands.forEach((command, at) => {
       const container = this.definition.addContainer(role.commands.length > 1 ? command.join('-') : name, {
         image,
-        command: [...command, '--config', SETTINGS_FILE],
+        command: [...command],
         environment: environment(role, props),
         secrets: secrets(role, stores),
         logging: ecs.LogDrivers.awsLogs({ logGroup: this.logs, streamPrefix: name }),
@@ -110,7 +111,12 @@ function environment(role: Role, { stores, settings, service }: TaskProps): Reco
   const topics = role.commands.some(([first]) => first === 'topics');
   return {
     TRIGGERLINE_LOG__FORMAT: 'json',
-    ...(role.stores.includes('kafka') && { TRIGGERLINE_KAFKA__BROKERS: stores.kafka.brokers }),
+    ...(role.stores.includes('kafka') && {
+      TRIGGERLINE_KAFKA__BROKERS: stores.kafka.brokers,
+      TRIGGERLINE_KAFKA__PROPERTIES__SECURITY_PROTOCOL: 'SSL',
+      // Said outright: where an OpenSSL that is built into the binary would look depends on who built it.
+      TRIGGERLINE_KAFKA__PROPERTIES__SSL_CA_LOCATION: ROOTS.web,
+    }),
     ...(role.inbox.length > 0 && { TRIGGERLINE_INBOX__URL: stores.inbox.url }),
     ...(service && { TRIGGERLINE_ADMIN__LISTEN: `0.0.0.0:${PORTS.admin}` }),
     ...(topics && {

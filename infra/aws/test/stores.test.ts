@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { only, resources, source } from './stacks';
+import { only, resources } from './stacks';
+
+interface Pair {
+  Name: string;
+  Value: unknown;
+}
 
 test('PostgreSQL', () => {
   const { Properties: made, DeletionPolicy } = only('AWS::RDS::DBInstance');
@@ -13,10 +18,12 @@ test('PostgreSQL', () => {
   assert.equal(DeletionPolicy, 'Retain');
 });
 
-test('PostgreSQL lets in who speaks no TLS, for as long as Triggerline does not', () => {
+test('PostgreSQL lets in nobody without TLS, and is asked for its certificate', () => {
   const { Parameters } = only('AWS::RDS::DBParameterGroup').Properties;
-  const speaksTls = !source('crates/store/src/postgres/exchange.rs').includes('NoTls');
-  assert.equal(Parameters['rds.force_ssl'], speaksTls ? '1' : '0', 'time to ask for TLS: lib/control.ts');
+  assert.equal(Parameters['rds.force_ssl'], '1');
+  const urls = resources('AWS::SecretsManager::Secret').map(({ Properties }) => JSON.stringify(Properties));
+  const [url] = urls.filter((text) => text.includes('postgres://'));
+  assert.match(url ?? '', /[?]sslmode=verify-full&sslrootcert=\/etc\/triggerline\/rds-ca.pem/);
 });
 
 test('Redis', () => {
@@ -42,10 +49,16 @@ test('Kafka', () => {
   }
 });
 
-test('the image tells the client to speak to Kafka as Kafka does', () => {
-  const settings = source('infra/aws/image/triggerline.toml');
-  assert.match(settings, /^\[kafka\.properties\]$/m);
-  assert.match(settings, /^"security\.protocol" = "SSL"$/m);
+test('whoever uses Kafka speaks to it as it does, by TLS', () => {
+  const environments = resources('AWS::ECS::TaskDefinition')
+    .flatMap(({ Properties }) => Properties.ContainerDefinitions)
+    .map(({ Environment }) => Object.fromEntries(Environment.map(({ Name, Value }: Pair) => [Name, Value])))
+    .filter((environment) => 'TRIGGERLINE_KAFKA__BROKERS' in environment);
+  assert.ok(environments.length > 0);
+  for (const environment of environments) {
+    assert.equal(environment.TRIGGERLINE_KAFKA__PROPERTIES__SECURITY_PROTOCOL, 'SSL');
+    assert.match(environment.TRIGGERLINE_KAFKA__PROPERTIES__SSL_CA_LOCATION, /ca-certificates/);
+  }
 });
 
 test('no secret is lost with the stack', () => {

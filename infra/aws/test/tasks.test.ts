@@ -29,18 +29,19 @@ function settings(): Set<string> {
 test('every variable is a setting that the program knows', () => {
   const known = settings();
   assert.ok(known.has('TRIGGERLINE_GATEWAY__LIMITS__CONNECTIONS') && known.size > 60);
-  for (const { Name } of [...plain, ...secret]) assert.ok(known.has(Name), Name);
+  // Those of librdkafka are as many as it has.
+  const own = [...plain, ...secret].filter(({ Name }) => !Name.startsWith('TRIGGERLINE_KAFKA__PROPERTIES__'));
+  for (const { Name } of own) assert.ok(known.has(Name), Name);
 });
 
 test('every command is one that the program has', () => {
   const cli = source('services/triggerline/src/cli.rs');
   const variants = (name: string): string => new RegExp(`enum ${name} \\{(.*?)^\\}`, 'ms').exec(cli)?.[1] ?? '';
   for (const { Command } of containers) {
-    const words: string[] = Command.slice(0, Command.indexOf('--config'));
+    const words: string[] = Command;
     const [command = '', sub] = words.map((word) => word.charAt(0).toUpperCase() + word.slice(1));
     assert.match(variants('Command'), new RegExp(`^    ${command}\\(`, 'm'), words.join(' '));
     if (sub !== undefined) assert.match(variants(command), new RegExp(`^    ${sub}\\b`, 'm'), words.join(' '));
-    assert.deepEqual(Command.slice(-2), ['--config', '/etc/triggerline/triggerline.toml']);
   }
   assert.deepEqual(containers.map(({ Name }) => Name).sort(), [
     'delivery', 'gateway', 'matcher', 'migrate', 'operator', 'replayer', 'storage', 'topics-apply',

@@ -75,6 +75,9 @@ impl Config {
         config.gateway.check()?;
         config.replay.check()?;
         config.secret_keys()?;
+        if let Some((name, why)) = config.kafka.wrong_property() {
+            return Err(ConfigError::key(format!("kafka.properties.{name}"), why));
+        }
         if config.topics.partitions < 1 {
             return Err(ConfigError::key("topics.partitions", "is at least 1"));
         }
@@ -147,5 +150,17 @@ mod tests {
             let error = Config::load(None, &[(key.to_owned(), value.to_owned())]).unwrap_err();
             assert!(error.to_string().contains(key), "{error}");
         }
+    }
+
+    #[test]
+    fn properties_of_kafka_are_checked_and_not_quoted() {
+        for (name, value) in [("sasl_pasword", "red"), ("security_protocol", "TLS")] {
+            let set = [(format!("kafka.properties.{name}"), value.to_owned())];
+            let error = Config::load(None, &set).unwrap_err().to_string();
+            let key = format!("kafka.properties.{}", name.replace('_', "."));
+            assert!(error.contains(&key) && !error.contains("red"), "{error}");
+        }
+        let set = [("kafka.properties.security_protocol".to_owned(), "ssl".to_owned())];
+        assert!(Config::load(None, &set).is_ok());
     }
 }

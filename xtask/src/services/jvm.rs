@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::certificates::Certificates;
 use super::fetch::{self, Jars};
 use super::table::Service;
 use crate::run;
@@ -14,9 +15,13 @@ use crate::run;
 /// Base64 of the sixteen bytes `triggerline-test`. Fixed: nothing is learnt from a new one each time.
 const CLUSTER_ID: &str = "dHJpZ2dlcmxpbmUtdGVzdA";
 
+/// Who may log in by TLS, and with what: SCRAM, as managed Kafka has it.
+const LOGIN: &str = "SCRAM-SHA-512=[name=triggerline,password=triggerline]";
+
 /// One node that is both broker and controller.
-pub(crate) fn kafka(cache: &Path, data: &Path) -> Result<Command> {
+pub(crate) fn kafka(cache: &Path, certificates: &Certificates, data: &Path) -> Result<Command> {
     let port = Service::Kafka.port()?;
+    let tls = Service::Kafka.tls_port()?.context("Kafka needs a port for TLS")?;
     let controller =
         Service::Kafka.internal_port()?.context("Kafka needs a port for its controller")?;
     let config = data.join("server.properties");
@@ -29,7 +34,16 @@ pub(crate) fn kafka(cache: &Path, data: &Path) -> Result<Command> {
             "process.roles=broker,controller\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}\n\
+             listener.security.protocol.map=\
+             PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT\n\
+             ssl.keystore.type=PEM\n\
+             ssl.keystore.location={keystore}\n\
+             ssl.truststore.type=PEM\n\
+             ssl.truststore.location={truststore}\n\
+             sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
+             org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
              controller.listener.names=CONTROLLER\n\
              log.dirs={logs}\n\
              auto.create.topics.enable=false\n\
@@ -42,12 +56,15 @@ pub(crate) fn kafka(cache: &Path, data: &Path) -> Result<Command> {
              share.coordinator.state.topic.replication.factor=1\n\
              share.coordinator.state.topic.min.isr=1\n",
             logs = data.join("logs").display(),
+            keystore = certificates.file("server-with-key.pem").display(),
+            truststore = certificates.file("ca.pem").display(),
         ),
     )?;
     let java = || java(&fetch::KAFKA, cache, "512m");
     run::captured(
         java()?
-            .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config"])
+            .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID])
+            .args(["--add-scram", LOGIN, "--config"])
             .arg(&config),
     )?;
     let mut command = java()?;
@@ -69,7 +86,7 @@ pub(crate) fn dynamodb(cache: &Path, data: &Path) -> Result<Command> {
 
 /// One node that speaks ScyllaDB's CQL. It is alone: whatever it acknowledges must be in its commit
 /// log, for tests kill it (`commitlog_sync: batch`; the default, `periodic`, loses the last writes).
-pub(crate) fn cassandra(cache: &Path, data: &Path) -> Result<Command> {
+pub(crate) fn cassandra(cache: &Path, certificates: &Certificates, data: &Path) -> Result<Command> {
     let config = data.join("cassandra.yaml");
     let storage_port =
         Service::Cassandra.internal_port()?.context("Cassandra needs a storage port")?;
@@ -92,8 +109,17 @@ pub(crate) fn cassandra(cache: &Path, data: &Path) -> Result<Command> {
              rpc_address: 127.0.0.1\n\
              storage_port: {storage_port}\n\
              native_transport_port: {port}\n\
-             endpoint_snitch: SimpleSnitch\n",
+             endpoint_snitch: SimpleSnitch\n\
+             client_encryption_options:\n\
+             \x20 enabled: true\n\
+             \x20 optional: true\n\
+             \x20 ssl_context_factory:\n\
+             \x20   class_name: org.apache.cassandra.security.PEMBasedSslContextFactory\n\
+             \x20 keystore: '{keystore}'\n\
+             \x20 truststore: '{truststore}'\n",
             data = data.display(),
+            keystore = certificates.file("server-with-key.pem").display(),
+            truststore = certificates.file("ca.pem").display(),
             port = Service::Cassandra.port()?,
         ),
     )?;

@@ -5,8 +5,10 @@
 //! * [`compose`] starts them as containers where a Docker daemon answers; [`native`] as processes elsewhere,
 //!   with [`jvm`] and [`system`] knowing how each one wants it, and [`fetch`] getting what is missing.
 //! * [`run_folder`] is where one `up` keeps data, logs and pids; [`process`] starts and stops by those pids.
+//! * [`certificates`] lets each be reached by TLS as well.
 //! * [`probe`] asks whether one really answers; [`guard`] stops a test run's services when the run is gone.
 
+mod certificates;
 mod compose;
 mod fetch;
 mod guard;
@@ -68,6 +70,7 @@ pub(crate) fn variables(checkout: &Checkout) -> Result<Vec<(&'static str, String
     for service in ALL {
         variables.push((service.row().test_variable, service.address()?));
     }
+    variables.extend(tls(&ALL)?);
     Ok(variables)
 }
 
@@ -135,7 +138,8 @@ fn status(wanted: &[Service]) -> Result<()> {
 fn write_env(checkout: &Checkout) -> Result<()> {
     let file = checkout.services_env();
     let mut lines = String::new();
-    for service in ALL.into_iter().filter(|service| probe::answers(*service).is_ok()) {
+    let up: Vec<_> = ALL.into_iter().filter(|one| probe::answers(*one).is_ok()).collect();
+    for &service in &up {
         writeln!(lines, "{}={}", service.row().test_variable, service.address()?)?;
         if service == Service::Kafka {
             let (variable, folder) = tools(checkout);
@@ -145,8 +149,26 @@ fn write_env(checkout: &Checkout) -> Result<()> {
     if lines.is_empty() {
         return process::remove(&file);
     }
+    for (variable, value) in tls(&up)? {
+        writeln!(lines, "{variable}={value}")?;
+    }
     fs::create_dir_all(file.parent().context("no folder")?)?;
     fs::write(&file, lines).with_context(|| file.display().to_string())
+}
+
+/// How to reach them by TLS; nothing where Docker Compose starts them, which knows no certificates.
+fn tls(services: &[Service]) -> Result<Vec<(&'static str, String)>> {
+    if compose::is_usable() {
+        return Ok(Vec::new());
+    }
+    let mut variables =
+        vec![(certificates::VARIABLE, certificates::folder()?.display().to_string())];
+    for service in services {
+        if let Some(told) = service.tls_address()? {
+            variables.push(told);
+        }
+    }
+    Ok(variables)
 }
 
 fn tools(checkout: &Checkout) -> (&'static str, String) {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::certificates::Certificates;
 use super::run_folder::{self, RunFolder};
 use super::table::Service;
 use super::{jvm, probe, process, system};
@@ -45,17 +46,23 @@ pub(crate) fn up(checkout: &Checkout, run: &RunFolder, wanted: &[Service]) -> Re
             None => missing.push(service),
         }
     }
-    in_parallel(&missing, |service| start(checkout, run, service))
+    let certificates = Certificates::ready()?;
+    in_parallel(&missing, |service| start(checkout, &certificates, run, service))
 }
 
-fn start(checkout: &Checkout, run: &RunFolder, service: Service) -> Result<()> {
+fn start(
+    checkout: &Checkout,
+    certificates: &Certificates,
+    run: &RunFolder,
+    service: Service,
+) -> Result<()> {
     let begin = Instant::now();
     ports_are_free(service)?;
     let data = run.data(service);
     process::remove(&data)?;
     fs::create_dir_all(&data).with_context(|| data.display().to_string())?;
-    let command =
-        command(checkout, run, service).with_context(|| format!("preparing {service}"))?;
+    let command = command(checkout, certificates, run, service)
+        .with_context(|| format!("preparing {service}"))?;
     let (child, process) = process::spawn(command, &run.log(service))?;
     run.write_pid(service, &process)?;
     wait(service, child).with_context(|| run::tail_of_file(&run.log(service), 25))?;
@@ -68,20 +75,26 @@ fn start(checkout: &Checkout, run: &RunFolder, service: Service) -> Result<()> {
     Ok(())
 }
 
-fn command(checkout: &Checkout, run: &RunFolder, service: Service) -> Result<Command> {
+fn command(
+    checkout: &Checkout,
+    certificates: &Certificates,
+    run: &RunFolder,
+    service: Service,
+) -> Result<Command> {
     let (cache, data) = (&checkout.cache, &run.data(service));
     match service {
-        Service::Kafka => jvm::kafka(cache, data),
-        Service::Postgres => system::postgres(data),
-        Service::Redis => system::redis(data),
+        Service::Kafka => jvm::kafka(cache, certificates, data),
+        Service::Postgres => system::postgres(certificates, data),
+        Service::Redis => system::redis(certificates, data),
         Service::Dynamodb => jvm::dynamodb(cache, data),
-        Service::Cassandra => jvm::cassandra(cache, data),
+        Service::Cassandra => jvm::cassandra(cache, certificates, data),
     }
 }
 
 /// Better said now than found in a log; and our probe must not be answered by somebody else's server.
 fn ports_are_free(service: Service) -> Result<()> {
-    for port in [Some(service.port()?), service.internal_port()?].into_iter().flatten() {
+    let ports = [Some(service.port()?), service.internal_port()?, service.tls_port()?];
+    for port in ports.into_iter().flatten() {
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
             format!(
                 "port {port} for {service} is taken (another can be set with {} and such)",

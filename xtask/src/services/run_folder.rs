@@ -3,6 +3,7 @@
 //! ```text
 //! /tmp/triggerline-services-<uid>/      0755: PostgreSQL runs as another user and must get through
 //!   lock                                held by whoever starts or stops
+//!   tls/                                certificates, the same for all runs
 //!   run-<time>-<pid>/
 //!     kafka/  kafka.log  kafka.pid      one folder, log and pid file for each service
 //!     compose                           instead of those, if Docker Compose started them
@@ -118,7 +119,7 @@ pub(crate) fn lock() -> Result<File> {
     Ok(file)
 }
 
-fn base() -> Result<PathBuf> {
+pub(crate) fn base() -> Result<PathBuf> {
     let uid = process::own_uid()?;
     let path = std::env::var_os("TRIGGERLINE_SERVICES_DIR").map_or_else(
         || Path::new("/tmp").join(format!("triggerline-services-{uid}")),

@@ -1,19 +1,20 @@
 //! How the two that come from the system's packages are started: PostgreSQL and Redis.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::certificates::Certificates;
 use super::table::Service;
 use super::{fetch, process};
 use crate::run;
 
 /// A new database cluster with the superuser `triggerline`.
-pub(crate) fn postgres(data: &Path) -> Result<Command> {
+pub(crate) fn postgres(certificates: &Certificates, data: &Path) -> Result<Command> {
     let initdb = fetch::need(find_initdb, "postgresql", "PostgreSQL")?;
     let owner = postgres_owner()?;
     let server = |program: &Path| {
@@ -27,8 +28,12 @@ pub(crate) fn postgres(data: &Path) -> Result<Command> {
 
     let password = data.join("password");
     fs::write(&password, "triggerline\n")?;
+    // It insists that its key is its own and nobody else's.
+    let key = data.join("server.key");
+    fs::copy(certificates.file("server.key"), &key)?;
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
     if let Some((uid, gid)) = owner {
-        for path in [data, &password] {
+        for path in [data, &password, &key] {
             chown(path, Some(uid), Some(gid)).with_context(|| path.display().to_string())?;
         }
     }
@@ -62,6 +67,14 @@ pub(crate) fn postgres(data: &Path) -> Result<Command> {
     ] {
         command.args(["-c", setting]);
     }
+    for (setting, file) in [
+        ("ssl_key_file", key),
+        ("ssl_cert_file", certificates.file("server.pem")),
+        ("ssl_ca_file", certificates.file("ca.pem")),
+    ] {
+        command.arg("-c").arg(format!("{setting}={}", file.display()));
+    }
+    command.args(["-c", "ssl=on"]);
     Ok(command)
 }
 
@@ -100,12 +113,21 @@ fn postgres_owner() -> Result<Option<(u32, u32)>> {
 }
 
 /// With an append-only file, as in production, so that a test can kill it and start it again.
-pub(crate) fn redis(data: &Path) -> Result<Command> {
+pub(crate) fn redis(certificates: &Certificates, data: &Path) -> Result<Command> {
     let mut command = Command::new(fetch::need_program("redis-server", "redis-server", "Redis")?);
     command
         .args(["--port", &Service::Redis.port()?.to_string(), "--bind", "127.0.0.1"])
         .args(["--appendonly", "yes", "--save", "", "--dir"])
         .arg(data)
         .current_dir(data);
+    let tls = Service::Redis.tls_port()?.context("Redis needs a port for TLS")?;
+    command.args(["--tls-port", &tls.to_string(), "--tls-auth-clients", "optional"]);
+    for (option, file) in [
+        ("--tls-cert-file", "server.pem"),
+        ("--tls-key-file", "server.key"),
+        ("--tls-ca-cert-file", "ca.pem"),
+    ] {
+        command.arg(option).arg(certificates.file(file));
+    }
     Ok(command)
 }

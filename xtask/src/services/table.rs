@@ -32,11 +32,20 @@ pub(crate) struct Row {
     port: Port,
     /// What a node needs for itself; no client uses it.
     internal: Option<Port>,
+    /// Where clients connect by TLS, and how tests are told, of those that have another port for it.
+    tls: Option<Tls>,
     /// How tests are told, with `{port}` where the port goes.
     pub(crate) test_variable: &'static str,
     address: &'static str,
     /// The service's name in the Compose file.
     pub(crate) compose: &'static str,
+}
+
+#[derive(Debug)]
+struct Tls {
+    port: Port,
+    test_variable: &'static str,
+    address: &'static str,
 }
 
 // Unusual ports, so that a developer's own PostgreSQL or Redis is never mistaken for the one that tests may wipe.
@@ -45,6 +54,11 @@ const TABLE: [Row; 5] = [
         name: "kafka",
         port: Port { number: 29092, variable: "TRIGGERLINE_KAFKA_PORT" },
         internal: Some(Port { number: 29093, variable: "TRIGGERLINE_KAFKA_CONTROLLER_PORT" }),
+        tls: Some(Tls {
+            port: Port { number: 29094, variable: "TRIGGERLINE_KAFKA_TLS_PORT" },
+            test_variable: "TRIGGERLINE_TEST_KAFKA_TLS",
+            address: "127.0.0.1:{port}",
+        }),
         test_variable: "TRIGGERLINE_TEST_KAFKA",
         address: "127.0.0.1:{port}",
         compose: "kafka",
@@ -53,6 +67,7 @@ const TABLE: [Row; 5] = [
         name: "postgres",
         port: Port { number: 25432, variable: "TRIGGERLINE_POSTGRES_PORT" },
         internal: None,
+        tls: None,
         test_variable: "TRIGGERLINE_TEST_POSTGRES",
         // A superuser: each test creates a database of its own.
         address: "postgres://triggerline:triggerline@127.0.0.1:{port}/postgres",
@@ -62,6 +77,11 @@ const TABLE: [Row; 5] = [
         name: "redis",
         port: Port { number: 26379, variable: "TRIGGERLINE_REDIS_PORT" },
         internal: None,
+        tls: Some(Tls {
+            port: Port { number: 26380, variable: "TRIGGERLINE_REDIS_TLS_PORT" },
+            test_variable: "TRIGGERLINE_TEST_REDIS_TLS",
+            address: "rediss://127.0.0.1:{port}",
+        }),
         test_variable: "TRIGGERLINE_TEST_REDIS",
         address: "redis://127.0.0.1:{port}",
         compose: "redis",
@@ -70,6 +90,7 @@ const TABLE: [Row; 5] = [
         name: "dynamodb",
         port: Port { number: 28000, variable: "TRIGGERLINE_DYNAMODB_PORT" },
         internal: None,
+        tls: None,
         test_variable: "TRIGGERLINE_TEST_DYNAMODB",
         address: "http://127.0.0.1:{port}",
         compose: "dynamodb",
@@ -78,6 +99,7 @@ const TABLE: [Row; 5] = [
         name: "cassandra",
         port: Port { number: 29042, variable: "TRIGGERLINE_CASSANDRA_PORT" },
         internal: Some(Port { number: 27000, variable: "TRIGGERLINE_CASSANDRA_STORAGE_PORT" }),
+        tls: None,
         test_variable: "TRIGGERLINE_TEST_CASSANDRA",
         address: "127.0.0.1:{port}",
         compose: "scylla", // the same CQL; ScyllaDB comes as a container, Cassandra from Maven
@@ -103,6 +125,16 @@ impl Service {
 
     pub(crate) fn internal_port(self) -> Result<Option<u16>> {
         self.row().internal.as_ref().map(Port::get).transpose()
+    }
+
+    pub(crate) fn tls_port(self) -> Result<Option<u16>> {
+        self.row().tls.as_ref().map(|tls| tls.port.get()).transpose()
+    }
+
+    /// The variable that tells tests of its TLS, and what it says, where that is another port.
+    pub(crate) fn tls_address(self) -> Result<Option<(&'static str, String)>> {
+        let Some(tls) = &self.row().tls else { return Ok(None) };
+        Ok(Some((tls.test_variable, tls.address.replace("{port}", &tls.port.get()?.to_string()))))
     }
 
     /// The variable to change when the port is taken.

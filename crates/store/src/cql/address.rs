@@ -1,13 +1,14 @@
-//! `scylla://[user:password@]host[:port]/keyspace`, or `cassandra://…`: both speak CQL.
+//! `scylla://[user:password@]host[:port]/keyspace[?parameters]`, or `cassandra://…`: both speak CQL.
 
 use percent_encoding::percent_decode_str;
+use triggerline_tls::server::{InvalidSsl, SslMode, SslParameters};
 use url::Url;
 
 use crate::error::StoreError;
 
 const PORT: u16 = 9042;
-const KNOWN: &str = "known are node=HOST:PORT (as often as there are nodes), datacenter=NAME and \
-     replication_factor=N";
+const KNOWN: &str = "known are node=HOST:PORT (as often as there are nodes), datacenter=NAME, \
+     replication_factor=N, and of TLS sslmode, sslrootcert, sslcert and sslkey";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
@@ -18,6 +19,9 @@ pub(super) struct Address {
     pub(super) datacenter: Option<String>,
     /// Of a keyspace that `migrate` makes.
     pub(super) replication_factor: u32,
+    /// `Disable`, `VerifyCa` or `VerifyFull`, the latter two with a root.
+    pub(super) ssl_mode: SslMode,
+    pub(super) ssl: SslParameters,
 }
 
 impl Address {
@@ -44,7 +48,10 @@ impl Address {
             keyspace: keyspace.to_owned(),
             datacenter: None,
             replication_factor: 3,
+            ssl_mode: SslMode::Disable,
+            ssl: SslParameters::default(),
         };
+        let wrong_ssl = |error: InvalidSsl| wrong(error.to_string());
         for (name, value) in url.query_pairs() {
             match &*name {
                 "node" if value.contains(':') => address.nodes.push(value.into_owned()),
@@ -56,7 +63,25 @@ impl Address {
                         wrong("has a replication_factor that is not 1 to 9".into())
                     })?;
                 }
-                other => return Err(wrong(format!("has the parameter {other:?}; {KNOWN}"))),
+                other => {
+                    if !address.ssl.take(other, &value).map_err(wrong_ssl)? {
+                        return Err(wrong(format!("has the parameter {other:?}; {KNOWN}")));
+                    }
+                }
+            }
+        }
+        address.ssl_mode = address.ssl.mode(SslMode::Disable).map_err(wrong_ssl)?;
+        match (address.ssl_mode, &address.ssl.root) {
+            (SslMode::Disable, None) | (SslMode::VerifyCa | SslMode::VerifyFull, Some(_)) => {}
+            (SslMode::Disable, Some(_)) => {
+                return Err(wrong("has sslmode=disable and an sslrootcert".to_owned()));
+            }
+            (mode, _) => {
+                return Err(wrong(format!(
+                    "has sslmode={}; TLS to Cassandra and ScyllaDB is verify-ca or verify-full, \
+                     with sslrootcert=FILE",
+                    mode.name()
+                )));
             }
         }
         Ok(address)
@@ -78,14 +103,27 @@ mod tests {
                 keyspace: "inbox".to_owned(),
                 datacenter: Some("eu".to_owned()),
                 replication_factor: 3,
+                ssl_mode: SslMode::Disable,
+                ssl: SslParameters::default(),
             }
         );
+        for (parameters, mode) in [
+            ("sslrootcert=/ca.pem", SslMode::VerifyFull),
+            ("sslmode=require&sslrootcert=/ca.pem", SslMode::VerifyCa),
+        ] {
+            let address = Address::parse(&format!("scylla://a/inbox?{parameters}")).unwrap();
+            assert_eq!(address.ssl_mode, mode, "{parameters}");
+        }
         for (text, told) in [
             ("cassandra:///inbox", "host"),
             ("cassandra://a", "KEYSPACE"),
             ("cassandra://a/In-box", "KEYSPACE"),
             ("cassandra://a/inbox?replication_factor=0", "1 to 9"),
             ("cassandra://a/inbox?nodes=b", "node=HOST:PORT"),
+            ("cassandra://a/inbox?sslmode=require", "sslrootcert=FILE"),
+            ("cassandra://a/inbox?sslmode=verify-full", "sslrootcert=FILE"),
+            ("cassandra://a/inbox?sslmode=disable&sslrootcert=/ca.pem", "sslmode=disable"),
+            ("cassandra://a/inbox?sslcert=/a.pem", "go together"),
         ] {
             let error = Address::parse(text).unwrap_err().to_string();
             assert!(error.contains(told), "{text}: {error}");

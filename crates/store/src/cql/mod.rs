@@ -10,6 +10,7 @@ mod durability;
 mod erase;
 mod read;
 mod schema;
+mod tls;
 mod walk;
 mod write;
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scylla::client::execution_profile::ExecutionProfile;
-use scylla::client::session::Session;
+use scylla::client::session::{Session, TlsContext};
 use scylla::client::session_builder::SessionBuilder;
 use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::statement::Consistency;
@@ -41,6 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct CqlEvents {
     address: Address,
+    tls: Option<TlsContext>,
     session: OnceCell<Session>,
     statements: OnceCell<Statements>,
     known: Known,
@@ -55,8 +57,10 @@ struct Ready<'a> {
 impl CqlEvents {
     /// Returns at once, whether the database is there or not: it is connected to when it is needed.
     pub fn new(url: &str) -> Result<Self, StoreError> {
+        let address = Address::parse(url)?;
         Ok(Self {
-            address: Address::parse(url)?,
+            tls: tls::context(&address)?,
+            address,
             session: OnceCell::new(),
             statements: OnceCell::new(),
             known: Known::default(),
@@ -77,6 +81,7 @@ impl CqlEvents {
                 .build();
             let mut session = SessionBuilder::new()
                 .known_nodes(nodes)
+                .tls_context(self.tls.clone())
                 .default_execution_profile_handle(profile.into_handle());
             if let Some((name, password)) = user {
                 session = session.user(name, password);

@@ -5,9 +5,10 @@ use std::time::Duration;
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Transaction,
 };
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::Config;
 
 use super::PostgresControl;
+use super::address::Address;
 use crate::control::endpoint::Unreadable;
 use crate::control::seal::{Locked, SecretKeys};
 use crate::error::StoreError;
@@ -109,9 +110,9 @@ pub(super) fn be_impatient(config: &mut Config) {
     ));
 }
 
-pub(super) fn pool(config: Config) -> Result<Pool, StoreError> {
+pub(super) fn pool(address: Address) -> Result<Pool, StoreError> {
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    Pool::builder(Manager::from_config(config, NoTls, recycling))
+    Pool::builder(Manager::from_config(address.config, address.tls, recycling))
         .max_size(CONNECTIONS)
         .runtime(Runtime::Tokio1)
         .create_timeout(Some(PATIENCE))

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::AsyncMessage;
 
+use super::address::Address;
 use super::exchange::PATIENCE;
 
 /// The channel that changes are told on; see [`super::audit::record`].
@@ -32,16 +33,17 @@ impl Drop for Listener {
 }
 
 impl Listener {
-    pub(super) fn start(mut config: Config, ticks: watch::Sender<u64>) -> Self {
+    pub(super) fn start(mut address: Address, ticks: watch::Sender<u64>) -> Self {
+        let config = &mut address.config;
         config.application_name("triggerline listener");
         config.keepalives_idle(KEEPALIVE);
         config.keepalives_interval(KEEPALIVE / 3);
         config.keepalives_retries(3);
-        Self { task: tokio::spawn(listen(config, ticks)) }
+        Self { task: tokio::spawn(listen(address, ticks)) }
     }
 }
 
-async fn listen(config: Config, ticks: watch::Sender<u64>) {
+async fn listen(address: Address, ticks: watch::Sender<u64>) {
     let mut pause = FIRST_PAUSE;
     let mut failing = false;
     loop {
@@ -52,7 +54,7 @@ async fn listen(config: Config, ticks: watch::Sender<u64>) {
             }
             ticks.send_modify(|ticks| *ticks = ticks.wrapping_add(1));
         };
-        let ended = session(&config, heard).await.err();
+        let ended = session(&address, heard).await.err();
         // Told once an outage, not at every attempt.
         if !std::mem::replace(&mut failing, true) {
             tracing::warn!(
@@ -67,8 +69,9 @@ async fn listen(config: Config, ticks: watch::Sender<u64>) {
 
 /// One connection, from its first to its last word. `heard` is called for every notification,
 /// and once when it begins to listen, because what was told before is not told again.
-async fn session(config: &Config, mut heard: impl FnMut()) -> Result<(), Ended> {
-    let (client, mut connection) = tokio::time::timeout(PATIENCE, config.connect(NoTls)).await??;
+async fn session(address: &Address, mut heard: impl FnMut()) -> Result<(), Ended> {
+    let connecting = address.config.connect(address.tls.clone());
+    let (client, mut connection) = tokio::time::timeout(PATIENCE, connecting).await??;
     let mut listening = pin!(tokio::time::timeout(PATIENCE, client.batch_execute(LISTEN)));
     let mut listens = false;
     loop {

@@ -1,14 +1,15 @@
 //! Customers, API keys, schemas, subscriptions and the audit trail in PostgreSQL.
 //!
-//! A pool of connections ([`exchange`]): every wait has a limit on this side too, so that a
+//! Where it is, and with which TLS it is reached: [`address`]. A pool of connections ([`exchange`]): every wait has a limit on this side too, so that a
 //! server that is gone, or is there and says nothing, is an error within seconds and never a
 //! hang. A **listener** ([`listen`]) has a connection of its own and hears of changes that any
-//! process makes. TLS to the server is not built yet.
+//! process makes.
 //!
 //! Locks are taken in one order, so that changes at once wait for each other but never in a
 //! circle: the customer's row, then a key's or a subscription's, then the revision
 //! ([`next_revision`]), then the rest of the customer's.
 
+mod address;
 mod audit;
 mod customers;
 mod erasures;
@@ -21,7 +22,6 @@ mod replays;
 mod schemas;
 mod subscriptions;
 
-use std::str::FromStr as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use time::OffsetDateTime;
 use tokio::sync::watch;
-use tokio_postgres::{Config, Row, Transaction};
+use tokio_postgres::{Row, Transaction};
 use triggerline_types::{
     Actor, ApiKey, ApiKeyId, AuditEntry, AuditId, Customer, CustomerId, EventType, Revision,
     Schema, SchemaMode, Subscription, SubscriptionId, truncate_to_millis,
@@ -41,6 +41,7 @@ use crate::control::{
     NewCustomer, NewSubscription, SchemaPut, SubscriptionCreation, SubscriptionEdit,
 };
 use crate::error::StoreError;
+use address::Address;
 use exchange::Fault;
 use listen::Listener;
 
@@ -55,7 +56,7 @@ pub struct PostgresControl {
     pool: Pool,
     keys: SecretKeys,
     /// For the listener's own connection.
-    config: Config,
+    address: Address,
     ticks: watch::Sender<u64>,
     /// From the first call of `changes` on: who doesn't follow costs no connection.
     listener: OnceLock<Listener>,
@@ -65,11 +66,10 @@ impl PostgresControl {
     /// Reads the address. The server is first asked when something is wanted of it. Secrets are
     /// sealed and opened with `keys`.
     pub fn connect(url: &str, keys: SecretKeys) -> Result<Self, StoreError> {
-        let mut config = Config::from_str(url)
-            .map_err(|error| StoreError::Address(format!("is not a PostgreSQL URL: {error}")))?;
-        exchange::be_impatient(&mut config);
-        let pool = exchange::pool(config.clone())?;
-        Ok(Self { pool, keys, config, ticks: watch::Sender::new(0), listener: OnceLock::new() })
+        let mut address = Address::parse(url)?;
+        exchange::be_impatient(&mut address.config);
+        let pool = exchange::pool(address.clone())?;
+        Ok(Self { pool, keys, address, ticks: watch::Sender::new(0), listener: OnceLock::new() })
     }
 }
 
@@ -210,7 +210,7 @@ impl ControlStore for PostgresControl {
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        self.listener.get_or_init(|| Listener::start(self.config.clone(), self.ticks.clone()));
+        self.listener.get_or_init(|| Listener::start(self.address.clone(), self.ticks.clone()));
         self.ticks.subscribe()
     }
 

@@ -30,7 +30,6 @@ use bytes::Bytes;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::LuaInterface as _;
 use fred::types::Value;
-use fred::types::config::Config;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 use triggerline_types::{EventId, RateLimit};
@@ -41,6 +40,7 @@ use super::window::Cut;
 use super::{Cache, Claim, Grant, IdempotencyKey, Release, Reservation, Want};
 use crate::StoreError;
 
+mod address;
 mod link;
 
 /// So that one large answer doesn't hold up every other call.
@@ -77,10 +77,7 @@ impl RedisCache {
     /// Reads the address and returns. The connections are made in the background, now and
     /// whenever they end; to be called inside a Tokio runtime.
     pub fn connect(url: &str) -> Result<Self, StoreError> {
-        // fred takes the process's provider, and panics where several are linked and none chosen.
-        let _ = fred::rustls::crypto::ring::default_provider().install_default();
-        let mut config = Config::from_url(url)
-            .map_err(|error| StoreError::Address(format!("is not a Redis URL: {error}")))?;
+        let mut config = address::parse(url)?;
         // Not the first connection either: Redis may start after we do.
         config.fail_fast = false;
         let links = (0..LINKS).map(|n| Link::start(config.clone(), n == 0));

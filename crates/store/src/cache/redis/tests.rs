@@ -58,7 +58,7 @@ const CLOCK: &str = "redis.call('TIME')";
 
 async fn client() -> fred::clients::Client {
     let server = std::env::var("TRIGGERLINE_TEST_REDIS").unwrap();
-    let mut config = Config::from_url(&server).unwrap();
+    let mut config = address::parse(&server).unwrap();
     config.fail_fast = true;
     let client = fred::clients::Client::new(config, None, None, None);
     client.init().await.unwrap();

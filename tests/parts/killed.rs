@@ -1,9 +1,6 @@
 //! A database that is killed in the middle of the work, and comes back.
-#![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
-
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
@@ -13,8 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use triggerline_testkit::{Client, Parts, Receiver, Services, World, subscribe, wait_until};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_triggerline");
-const LIMIT: Duration = Duration::from_mins(3);
+use crate::{BINARY, LIMIT};
 
 /// A Cassandra of a test's own, started as the one that all tests share: with the same command, and
 /// ports and folders of its own.
