@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use http::{Method, StatusCode};
-use triggerline_testkit::{Client, wait_until};
+use triggerline_testkit::{Metrics, wait_until};
 use triggerline_wire::proto::events_client::EventsClient;
 
 use crate::doors::{event, with_key};
@@ -12,39 +12,20 @@ use crate::{LIMIT, One};
 
 const DOCUMENTED: &str = include_str!("../../docs/metrics.md");
 
-/// The value of a line that begins so.
-fn value(page: &str, name: &str) -> Option<f64> {
-    page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-}
-
-/// The admin port of a gateway.
-struct Scraped {
-    admin: Client,
-}
-
-impl Scraped {
-    async fn of(one: &mut One) -> anyhow::Result<Self> {
-        let told = one.gateway.process.logged("the admin port").await?;
-        let address = told["address"].as_str().context("no address")?;
-        Ok(Self { admin: Client::new(format!("http://{address}"), "") })
-    }
-
-    /// The page, once a line has a value. An answer is counted when it has been sent.
-    async fn once(&self, line: &str, expected: f64) -> anyhow::Result<String> {
-        wait_until(&format!("{line} to be {expected}"), LIMIT, || async {
-            let page = self.admin.get("/metrics").await.map_err(|error| error.to_string())?;
-            let page = String::from_utf8_lossy(&page.body).into_owned();
-            if value(&page, line) == Some(expected) { Ok(page) } else { Err(page) }
-        })
-        .await
-    }
+/// The page, once a line has a value. An answer is counted when it has been sent.
+async fn once(metrics: &Metrics, line: &str, expected: f64) -> anyhow::Result<String> {
+    wait_until(&format!("{line} to be {expected}"), LIMIT, || async {
+        let page = metrics.page().await.map_err(|error| error.to_string())?;
+        if Metrics::value(&page, line) == Some(expected) { Ok(page) } else { Err(page) }
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real parts: cargo xtask test"]
 async fn what_happened_is_counted() -> anyhow::Result<()> {
     let mut one = One::start().await?;
-    let scraped = Scraped::of(&mut one).await?;
+    let metrics = Metrics::of(&mut one.gateway.process).await?;
     let client = one.client();
     let body = r#"{"event_type":"a.b","payload":{}}"#;
     client.post("/v1/events", "{").await?.expect(StatusCode::BAD_REQUEST)?;
@@ -59,8 +40,8 @@ async fn what_happened_is_counted() -> anyhow::Result<()> {
     events.publish(with_key(&one.key, event("a.b", "{}"))).await?;
     events.publish(with_key(&one.key, event("a b", "{}"))).await.unwrap_err();
 
-    scraped.once("triggerline_grpc_responses_total{code=\"InvalidArgument\"}", 1.0).await?;
-    let page = scraped.once("triggerline_http_responses_total{status=\"202\"}", 3.0).await?;
+    once(&metrics, "triggerline_grpc_responses_total{code=\"InvalidArgument\"}", 1.0).await?;
+    let page = once(&metrics, "triggerline_http_responses_total{status=\"202\"}", 3.0).await?;
     for (line, expected) in [
         ("triggerline_http_responses_total{status=\"400\"}", 1.0),
         ("triggerline_http_responses_total{status=\"207\"}", 1.0),
@@ -77,7 +58,7 @@ async fn what_happened_is_counted() -> anyhow::Result<()> {
         ("triggerline_rate_limit_cache_asks_total{result=\"error\"}", 0.0),
         ("triggerline_rate_limit_without_cache", 0.0),
     ] {
-        assert_eq!(value(&page, line), Some(expected), "{line} in {page}");
+        assert_eq!(Metrics::value(&page, line), Some(expected), "{line} in {page}");
     }
     let names = |page: &str, start: &str, end: char| -> BTreeSet<String> {
         let named = page.lines().filter_map(|line| line.strip_prefix(start)?.split(end).next());
@@ -93,13 +74,13 @@ async fn what_happened_is_counted() -> anyhow::Result<()> {
 #[ignore = "needs real parts: cargo xtask test"]
 async fn it_shows_that_redis_is_away() -> anyhow::Result<()> {
     let mut one = One::with(&[("TRIGGERLINE_CACHE__URL", "redis://127.0.0.1:1")]).await?;
-    let scraped = Scraped::of(&mut one).await?;
+    let metrics = Metrics::of(&mut one.gateway.process).await?;
     let keyed = [("content-type", "application/json"), ("idempotency-key", "k")];
     let body = r#"{"event_type":"a.b","payload":{}}"#;
     let answer = one.client().send(Method::POST, "/v1/events", &keyed, body).await?;
     answer.expect(StatusCode::SERVICE_UNAVAILABLE)?;
-    let page = scraped.once("triggerline_rate_limit_without_cache", 1.0).await?;
+    let page = once(&metrics, "triggerline_rate_limit_without_cache", 1.0).await?;
     let unavailable = "triggerline_idempotency_total{found=\"unavailable\"}";
-    assert_eq!(value(&page, unavailable), Some(1.0), "{page}");
+    assert_eq!(Metrics::value(&page, unavailable), Some(1.0), "{page}");
     one.end().await
 }

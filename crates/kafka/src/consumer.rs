@@ -23,6 +23,7 @@ use triggerline_types::from_millis;
 use triggerline_wire::Record;
 
 use crate::in_flight::InFlight;
+use crate::lag::Looking;
 use crate::lane::Lane;
 use crate::rebalance::{self, Group};
 use crate::turn::{GivenUp, Turn};
@@ -209,6 +210,8 @@ pub async fn consume<H: Handler>(
         .subscribe(&names)
         .map_err(|error| KafkaError::new(format!("subscribe {name} to its topics"), error))?;
 
+    let all = names.iter().map(|name| (*name).to_owned()).collect();
+    let _looking = Looking::start(kafka, config.service, all, client.context())?;
     let (ended, end) = oneshot::channel();
     let poller = Poller {
         name,

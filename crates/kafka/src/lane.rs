@@ -56,6 +56,10 @@ struct State {
 }
 
 impl State {
+    fn finished_up_to(&self) -> Option<i64> {
+        self.window.head().or_else(|| self.passed.map(|passed| passed + 1))
+    }
+
     fn finish(&mut self, offset: i64) {
         self.passed = self.window.finish(offset).or(self.passed);
         self.changed = true;
@@ -125,6 +129,11 @@ impl Lane {
         self.no_longer_running(&mut self.lock());
     }
 
+    /// Before this offset all is finished; `None` until a first record came.
+    pub(crate) fn finished_up_to(&self) -> Option<i64> {
+        self.lock().finished_up_to()
+    }
+
     /// The offset to be committed and its metadata, if there is something new. What was finished before
     /// us and hasn't been read yet is said again: this commit takes the place of the one that said it.
     pub(crate) fn progress(&self) -> Option<(i64, String)> {
@@ -133,7 +142,7 @@ impl Lane {
             return None;
         }
         state.changed = false;
-        let head = state.window.head().or_else(|| state.passed.map(|passed| passed + 1))?;
+        let head = state.finished_up_to()?;
         let mut finished = state.window.finished();
         finished.extend(&self.before, state.newest.unwrap_or(head));
         Some((head, finished.encode(head)))

@@ -15,6 +15,7 @@ mod config;
 mod consumer;
 mod error;
 mod in_flight;
+mod lag;
 mod lane;
 mod producer;
 mod progress;

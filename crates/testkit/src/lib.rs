@@ -7,10 +7,11 @@
 //! - The [`Oracle`] knows what was sent and what each subscription is owed, by its own rules,
 //!   and judges what arrived.
 //! - A [`World`] is an installation of its own; a [`Process`] in it is a running `triggerline`, to
-//!   be asked, terminated or killed; [`Services`] are the four of them.
+//!   be asked, terminated or killed, and what it counts are its [`Metrics`]; [`Services`] are all of them.
 //! - [`wait_until`] waits for a condition that can say why it doesn't hold yet.
 
 mod client;
+mod metrics;
 mod oracle;
 mod process;
 mod receiver;
@@ -19,6 +20,7 @@ mod wait;
 mod world;
 
 pub use client::{Answer, Client};
+pub use metrics::Metrics;
 pub use oracle::{Oracle, Sent, Verdict};
 pub use process::Process;
 pub use receiver::{Received, Receiver, Script};

@@ -6,12 +6,14 @@
 //! belongs to a record in one.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use triggerline_kafka::HandlerError;
 use triggerline_store::{EventStore, Retention, StoreError};
 use triggerline_types::Fact;
 
+use crate::metrics::Batches;
 use crate::retention::Known;
 
 type Answer = oneshot::Sender<Result<(), HandlerError>>;
@@ -47,11 +49,18 @@ async fn run(
     retention: Known,
     batch_records: usize,
 ) {
+    let batches = Batches::new();
     let mut batch = Vec::with_capacity(batch_records);
     while queue.recv_many(&mut batch, batch_records).await > 0 {
         let (facts, answers): (Vec<Fact>, Vec<Answer>) = batch.drain(..).unzip();
         let retention = Arc::clone(&retention.borrow());
-        match store.apply(&facts, &retention).await {
+        let began = Instant::now();
+        let stored = store.apply(&facts, &retention).await;
+        match &stored {
+            Ok(()) => batches.stored(facts.len(), began.elapsed()),
+            Err(_) => batches.failed(),
+        }
+        match stored {
             Ok(()) => {
                 for answer in answers {
                     let _ = answer.send(Ok(()));

@@ -10,6 +10,7 @@ mod batch;
 mod config;
 mod erase;
 mod handler;
+mod metrics;
 mod retention;
 
 use std::convert::Infallible;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use libsql::{Connection, Row, Value, params};
+use libsql::{Connection, Row, Rows, Value, params};
 use time::OffsetDateTime;
 use triggerline_types::{
     Attempt, CustomerId, DeliveryId, DeliveryState, Event, EventId, EventStatus, EventType, Fact,
@@ -18,6 +18,7 @@ use triggerline_types::{
 };
 use uuid::Uuid;
 
+use super::prepared::Prepared;
 use super::{Fault, Lite, column, dead_letters, expiry};
 use crate::Retention;
 use crate::error::StoreError;
@@ -69,17 +70,18 @@ impl EventStore for SqliteEvents {
         let facts = facts.to_vec();
         self.lite
             .write("store facts", async move |connection: &Connection| {
+                let mut database = Prepared::new(connection);
                 let mut touched = BTreeSet::new();
                 for fact in &facts {
                     touched.insert((*fact.customer_id().as_uuid(), *fact.event_id().as_uuid()));
                     match fact {
-                        Fact::Event(event) => put_event(connection, event).await?,
-                        Fact::Matched(matched) => put_summary(connection, matched).await?,
-                        Fact::Attempted(attempt) => put_attempt(connection, attempt).await?,
+                        Fact::Event(event) => put_event(&mut database, event).await?,
+                        Fact::Matched(matched) => put_summary(&mut database, matched).await?,
+                        Fact::Attempted(attempt) => put_attempt(&mut database, attempt).await?,
                     }
                 }
                 for (customer, event) in touched {
-                    derive(connection, customer, event).await?;
+                    derive(&mut database, customer, event).await?;
                 }
                 Ok(())
             })
@@ -147,7 +149,8 @@ impl EventStore for SqliteEvents {
                         attempts: Vec::new(),
                     });
                 }
-                for attempt in attempts(connection, *customer.as_uuid(), *id.as_uuid()).await? {
+                let rows = connection.query(ATTEMPTS, keys()).await?;
+                for attempt in attempts(rows, *customer.as_uuid(), *id.as_uuid()).await? {
                     let place = deliveries.iter_mut();
                     let mut place =
                         place.filter(|one| one.subscription_id == attempt.subscription_id);
@@ -239,13 +242,13 @@ fn inbox_query(customer: CustomerId, query: &InboxQuery) -> (String, Vec<Value>)
     (format!("{sql} ORDER BY received_at {order}, event_id {order} LIMIT ?"), values)
 }
 
-async fn put_event(connection: &Connection, event: &Event) -> Result<(), Fault> {
+async fn put_event(database: &mut Prepared<'_>, event: &Event) -> Result<(), Fault> {
     // Released once is released for good, in whichever order the two records come.
     let insert = "INSERT INTO events \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'accepted', 0, 0, ?10, ?11) \
          ON CONFLICT DO UPDATE SET quarantined = \
              CASE WHEN excluded.quarantined IS NULL THEN NULL ELSE quarantined END";
-    connection
+    database
         .execute(
             insert,
             params![
@@ -266,11 +269,11 @@ async fn put_event(connection: &Connection, event: &Event) -> Result<(), Fault> 
     Ok(())
 }
 
-async fn put_summary(connection: &Connection, matched: &Matched) -> Result<(), Fault> {
+async fn put_summary(database: &mut Prepared<'_>, matched: &Matched) -> Result<(), Fault> {
     let (customer, event) = (matched.customer_id.as_uuid(), matched.event_id.as_uuid());
     let insert = "INSERT INTO summaries VALUES (?1, ?2, ?3) \
          ON CONFLICT DO UPDATE SET at = min(at, excluded.at)";
-    connection.execute(insert, params![blob(customer), blob(event), millis(matched.at)]).await?;
+    database.execute(insert, params![blob(customer), blob(event), millis(matched.at)]).await?;
     for owed in &matched.owed {
         let insert = "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, 'pending', NULL) \
              ON CONFLICT DO UPDATE SET workflow_id = max(workflow_id, excluded.workflow_id)";
@@ -281,24 +284,24 @@ async fn put_summary(connection: &Connection, matched: &Matched) -> Result<(), F
             blob(owed.delivery_id.as_uuid()),
             owed.workflow_id.as_str()
         ];
-        connection.execute(insert, values).await?;
+        database.execute(insert, values).await?;
     }
     Ok(())
 }
 
-async fn put_attempt(connection: &Connection, attempt: &Attempt) -> Result<(), Fault> {
+async fn put_attempt(database: &mut Prepared<'_>, attempt: &Attempt) -> Result<(), Fault> {
     let (customer, event) = (attempt.customer_id.as_uuid(), attempt.event_id.as_uuid());
     let (subscription, delivery) =
         (attempt.subscription_id.as_uuid(), attempt.delivery_id.as_uuid());
     let insert = "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, '', 'pending', NULL) \
          ON CONFLICT DO NOTHING";
     let values = params![blob(customer), blob(event), blob(subscription), blob(delivery)];
-    connection.execute(insert, values).await?;
+    database.execute(insert, values).await?;
     let (response, status, text) = words::of_response(&attempt.response);
     let (outcome, at, reason) = words::of_outcome(&attempt.outcome);
     let insert = "INSERT INTO attempts \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING";
-    connection
+    database
         .execute(
             insert,
             params![
@@ -322,12 +325,12 @@ async fn put_attempt(connection: &Connection, attempt: &Attempt) -> Result<(), F
 }
 
 /// Works out again what follows from the facts about one event.
-async fn derive(connection: &Connection, customer: Uuid, event: Uuid) -> Result<(), Fault> {
+async fn derive(database: &mut Prepared<'_>, customer: Uuid, event: Uuid) -> Result<(), Fault> {
     let keys = || params![blob(&customer), blob(&event)];
-    let attempts = attempts(connection, customer, event).await?;
+    let attempts = attempts(database.query(ATTEMPTS, keys()).await?, customer, event).await?;
     let query = "SELECT subscription_id, state, last_at FROM deliveries \
          WHERE customer_id = ?1 AND event_id = ?2";
-    let mut rows = connection.query(query, keys()).await?;
+    let mut rows = database.query(query, keys()).await?;
     let mut known = Vec::new();
     while let Some(row) = rows.next().await? {
         let stored = (row.get::<String>(1)?, row.get::<Option<i64>>(2)?);
@@ -345,15 +348,15 @@ async fn derive(connection: &Connection, customer: Uuid, event: Uuid) -> Result<
             let subscription = blob(subscription.as_uuid());
             let values =
                 params![blob(&customer), blob(&event), subscription, state.as_str(), last_at];
-            connection.execute(update, values).await?;
+            database.execute(update, values).await?;
         }
     }
     let query = "SELECT 1 FROM summaries WHERE customer_id = ?1 AND event_id = ?2";
-    let summarised = connection.query(query, keys()).await?.next().await?.is_some();
+    let summarised = database.query(query, keys()).await?.next().await?.is_some();
     let delivered = states.iter().filter(|state| **state == DeliveryState::Delivered).count();
     let query = "SELECT 1 FROM events \
          WHERE customer_id = ?1 AND event_id = ?2 AND quarantined IS NOT NULL";
-    let held = connection.query(query, keys()).await?.next().await?.is_some();
+    let held = database.query(query, keys()).await?.next().await?.is_some();
     let derived = EventStatus::of(held, summarised.then_some(states.len()), states.iter().copied());
     let update = "UPDATE events SET status = ?3, deliveries = ?4, delivered = ?5 \
          WHERE customer_id = ?1 AND event_id = ?2";
@@ -365,20 +368,17 @@ async fn derive(connection: &Connection, customer: Uuid, event: Uuid) -> Result<
         count(states.len()),
         count(delivered)
     ];
-    connection.execute(update, values).await?;
+    database.execute(update, values).await?;
     Ok(())
 }
 
 /// An event's attempts, in the order in which they started.
-async fn attempts(
-    connection: &Connection,
-    customer: Uuid,
-    event: Uuid,
-) -> Result<Vec<Attempt>, Fault> {
-    let query = "SELECT subscription_id, started_at, number, delivery_id, latency_us, response, \
-         response_status, response_text, outcome, outcome_at, outcome_text FROM attempts \
-         WHERE customer_id = ?1 AND event_id = ?2 ORDER BY started_at, number";
-    let mut rows = connection.query(query, params![blob(&customer), blob(&event)]).await?;
+const ATTEMPTS: &str = "SELECT subscription_id, started_at, number, delivery_id, latency_us, \
+     response, response_status, response_text, outcome, outcome_at, outcome_text FROM attempts \
+     WHERE customer_id = ?1 AND event_id = ?2 ORDER BY started_at, number";
+
+/// What is found by [`ATTEMPTS`].
+async fn attempts(mut rows: Rows, customer: Uuid, event: Uuid) -> Result<Vec<Attempt>, Fault> {
     let mut attempts = Vec::new();
     while let Some(row) = rows.next().await? {
         attempts.push(attempt(&row, customer, event)?);
