@@ -34,7 +34,8 @@ class Reader:
             "SELECT * FROM events WHERE customer_id = %s AND minute = %s AND list = '' AND event_id = %s",
             (self.customer, minute(event_id), uuid.UUID(event_id)))
         pieces = {row.piece: row for row in found}
-        event = rows.Event(pieces["event"].event_type, pieces["event"].payload, "matched" in pieces)
+        told = any(name == "matched" or name.startswith("owed ") for name in pieces)
+        event = rows.Event(pieces["event"].event_type, pieces["event"].payload, told)
         for name, row in pieces.items():
             if name.startswith("owed "):
                 event.owed[str(row.delivery_id)] = (str(row.subscription_id), row.workflow_id)

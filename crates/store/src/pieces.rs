@@ -127,7 +127,11 @@ pub(crate) fn cut(fact: &Fact) -> Vec<Row<'_>> {
             }
         }
         Fact::Matched(matched) => {
-            pieces.push(Piece::Matched { at: matched.at });
+            // What is owed says that the matcher has been here.
+            if matched.owed.is_empty() {
+                pieces.push(Piece::Matched { at: matched.at });
+                pieces.push(Piece::Entry(List::Unmatched));
+            }
             for owed in &matched.owed {
                 pieces.push(Piece::Owed {
                     subscription: owed.subscription_id,
@@ -135,9 +139,6 @@ pub(crate) fn cut(fact: &Fact) -> Vec<Row<'_>> {
                     workflow: &owed.workflow_id,
                 });
                 pieces.push(Piece::Entry(List::Workflow(owed.workflow_id.clone())));
-            }
-            if matched.owed.is_empty() {
-                pieces.push(Piece::Entry(List::Unmatched));
             }
         }
         Fact::Attempted(attempt) => {
@@ -159,6 +160,7 @@ pub(crate) fn cut(fact: &Fact) -> Vec<Row<'_>> {
 pub(crate) struct Pieces {
     pub(crate) event: Option<Event>,
     pub(crate) held: Option<Event>,
+    /// It was said that nothing is owed. (What is owed says itself that the matcher has been here.)
     pub(crate) is_matched: bool,
     pub(crate) owed: BTreeMap<SubscriptionId, (DeliveryId, String)>,
     pub(crate) attempts: Vec<Attempt>,
@@ -188,7 +190,8 @@ impl Pieces {
         let attempts = self.attempts_by_subscription();
         let states: Vec<_> = attempts.into_values().map(DeliveryState::after).collect();
         let delivered = states.iter().filter(|state| **state == DeliveryState::Delivered).count();
-        let owed = self.is_matched.then_some(states.len());
+        let is_told = self.is_matched || !self.owed.is_empty();
+        let owed = is_told.then_some(states.len());
         Some(StoredEvent {
             event: event.clone(),
             status: EventStatus::of(is_held, owed, states.iter().copied()),

@@ -102,6 +102,12 @@ pub(crate) fn cassandra(cache: &Path, certificates: &Certificates, data: &Path) 
              saved_caches_directory: '{data}/saved_caches'\n\
              cdc_raw_directory: '{data}/cdc_raw'\n\
              commitlog_sync: batch\n\
+             storage_compatibility_mode: NONE\n\
+             memtable:\n\
+             \x20 configurations:\n\
+             \x20   trie: {{ class_name: TrieMemtable }}\n\
+             \x20   default: {{ inherits: trie }}\n\
+             sstable: {{ selected_format: bti }}\n\
              seed_provider:\n\
              - class_name: org.apache.cassandra.locator.SimpleSeedProvider\n\
              \x20 parameters: [{{ seeds: '127.0.0.1:{storage_port}' }}]\n\

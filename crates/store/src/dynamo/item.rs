@@ -98,12 +98,9 @@ pub(super) fn items(
     if expires.is_some_and(|at| at <= now.unix_timestamp()) {
         return Vec::new();
     }
-    // A delivery that is owed says that the summary has been seen: it saves an item for each event.
-    let is_told = matches!(fact, Fact::Matched(matched) if !matched.owed.is_empty());
     let mut all = Vec::new();
     for row in cut(fact) {
         match &row.piece {
-            Piece::Matched { .. } if is_told => {}
             Piece::Entry(list) => {
                 let shelf = Shelf::Listed(list.clone());
                 all.push((format!("{}{}", shelf.prefix(), row.event), Item::new()));

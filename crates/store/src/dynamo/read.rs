@@ -111,7 +111,6 @@ impl Gathered {
                 let workflow = take_text(&mut item, "workflow_id").unwrap_or_default();
                 self.pieces.owe(subscription, delivery, workflow);
                 // It comes with the summary, which has no item of its own then.
-                self.pieces.is_matched = true;
             }
             (name, _) if name.starts_with(ATTEMPT) => {
                 let attempt = attempt(customer, id, &name[ATTEMPT.len()..], item);
