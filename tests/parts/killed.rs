@@ -167,7 +167,8 @@ async fn a_cassandra_that_is_killed_costs_no_event() -> anyhow::Result<()> {
     let metrics = Metrics::of(&mut services.storage).await?;
     let prefix = world.setting("TRIGGERLINE_KAFKA__PREFIX").unwrap().to_owned();
     let behind = |page: &str, topic: &str| {
-        let line = format!("triggerline_consumer_lag_records{{topic=\"{prefix}{topic}\"}}");
+        let labels = format!("service=\"storage\",topic=\"{prefix}{topic}\"");
+        let line = format!("triggerline_consumer_lag_records{{{labels}}}");
         Metrics::value(page, &line).unwrap_or_default()
     };
     wait_until("storage to say how far behind it is", LIMIT, || async {

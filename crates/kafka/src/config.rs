@@ -38,8 +38,10 @@ impl KafkaConfig {
     /// What is wrong with the further properties, if anything: which, and why.
     pub fn wrong_property(&self) -> Option<(String, String)> {
         match self.client("check").create_native_config() {
-            // Its value is not told: it may be a password under a misspelt name.
-            Err(rdkafka::error::KafkaError::ClientConfig(_, why, name, _)) => Some((name, why)),
+            // Its value is not told: it may be a password under another's name.
+            Err(rdkafka::error::KafkaError::ClientConfig(_, why, name, value)) => {
+                Some((name, why.replace(&format!("\"{value}\""), "what it is set to")))
+            }
             _ => None,
         }
     }

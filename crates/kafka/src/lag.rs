@@ -10,8 +10,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use metrics::{describe_gauge, gauge};
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
+use crate::complaints::{Complaints, hear};
 use crate::rebalance::Group;
 use crate::{KafkaConfig, KafkaError};
 
@@ -31,16 +33,23 @@ impl Looking {
         topics: Vec<String>,
         group: &Arc<Group>,
     ) -> Result<Self, KafkaError> {
-        let failed = |error| KafkaError::new("set up the client that asks for lags", error);
-        let client: BaseConsumer = kafka.client(service).create().map_err(failed)?;
+        let client = kafka
+            .client(service)
+            .create_with_context(Complaints::new("lag"))
+            .map_err(|error| KafkaError::new("set up the client that asks for lags", error))?;
         let (signal, end) = mpsc::channel();
         let group = Arc::downgrade(group);
-        describe_gauge!(NAME, "Records of the topic's partitions of this process, not finished.");
+        describe_gauge!(NAME, "Records in this process's partitions that it hasn't finished.");
         std::thread::Builder::new()
             .name(format!("lag-{service}"))
             .spawn(move || {
                 while end.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                    look(&client, &group, &topics);
+                    for (topic, records) in look(&client, &group, &topics).unwrap_or_default() {
+                        let labels = [("service", service.to_owned()), ("topic", topic.to_owned())];
+                        #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+                        gauge!(NAME, &labels).set(records as f64);
+                    }
+                    hear(&client);
                 }
             })
             .map_err(|error| KafkaError::new("start the thread that asks for lags", error))?;
@@ -48,23 +57,25 @@ impl Looking {
     }
 }
 
-fn look(client: &BaseConsumer, group: &Weak<Group>, topics: &[String]) {
-    let Some(lanes) = group.upgrade().map(|group| group.lanes()) else { return };
+/// Of each topic; `None` if Kafka doesn't answer: then what was known last stays.
+fn look<'a>(
+    client: &BaseConsumer<Complaints>,
+    group: &Weak<Group>,
+    topics: &'a [String],
+) -> Option<BTreeMap<&'a str, i64>> {
+    let positions = group.upgrade()?.positions();
     // Those whose partitions have gone are behind with nothing.
-    let mut behind: BTreeMap<&str, i64> = topics.iter().map(|name| (name.as_str(), 0)).collect();
-    for lane in &lanes {
-        let Some(finished) = lane.finished_up_to() else { continue };
-        let Ok((_, end)) = client.fetch_watermarks(&lane.topic, lane.partition, PATIENCE) else {
-            // What was known last stays.
-            behind.remove(&*lane.topic);
-            continue;
+    let mut behind: BTreeMap<_, _> = topics.iter().map(|name| (name.as_str(), 0)).collect();
+    for ((topic, partition), position) in &positions {
+        let (start, end) = client.fetch_watermarks(topic, *partition, PATIENCE).ok()?;
+        let finished = match position {
+            Offset::Offset(offset) => (*offset).max(start),
+            // Nothing was ever committed: the group begins where the partition does.
+            _ => start,
         };
-        if let Some(behind) = behind.get_mut(&*lane.topic) {
+        if let Some(behind) = behind.get_mut(topic.as_str()) {
             *behind += (end - finished).max(0);
         }
     }
-    for (topic, records) in behind {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
-        gauge!(NAME, "topic" => topic.to_owned()).set(records as f64);
-    }
+    Some(behind)
 }

@@ -11,6 +11,7 @@
 //! handler returns `Ok` only after the next hop acknowledged everything derived from the
 //! record. See docs/ARCHITECTURE.md.
 
+mod complaints;
 mod config;
 mod consumer;
 mod error;

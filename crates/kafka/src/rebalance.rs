@@ -20,6 +20,9 @@ use crate::progress::Finished;
 /// How long the coordinator may take to say what was committed. Meanwhile nothing is polled.
 const ASK: Duration = Duration::from_secs(5);
 
+/// A topic, and which of its partitions.
+type Partition = (String, i32);
+
 /// The lanes of one consumer.
 type Lanes = HashMap<Arc<str>, HashMap<i32, Arc<Lane>>>;
 
@@ -30,7 +33,9 @@ pub(crate) struct Group {
     drain: Duration,
     lanes: Mutex<Lanes>,
     /// Of partitions that came and have no lane yet.
-    finished: Mutex<HashMap<(String, i32), Finished>>,
+    finished: Mutex<HashMap<Partition, Finished>>,
+    /// Where partitions that came began: what their last owners had committed.
+    began: Mutex<HashMap<Partition, Offset>>,
     /// Records that were finished since the last commit: after a crash now, they are done again.
     exposed: Arc<AtomicUsize>,
 }
@@ -42,6 +47,7 @@ impl Group {
             drain,
             lanes: Mutex::default(),
             finished: Mutex::default(),
+            began: Mutex::default(),
             exposed: Arc::default(),
         }
     }
@@ -86,8 +92,9 @@ impl Group {
                 return;
             }
         };
-        let mut finished = self.finished();
+        let (mut finished, mut began) = (self.finished(), self.began());
         for partition in committed.elements() {
+            began.insert((partition.topic().to_owned(), partition.partition()), partition.offset());
             if let Offset::Offset(offset) = partition.offset() {
                 let place = (partition.topic().to_owned(), partition.partition());
                 finished.insert(place, Finished::decode(offset, partition.metadata()));
@@ -95,7 +102,22 @@ impl Group {
         }
     }
 
-    fn finished(&self) -> MutexGuard<'_, HashMap<(String, i32), Finished>> {
+    /// Up to where each partition is finished, of those of which that is known.
+    pub(crate) fn positions(&self) -> HashMap<Partition, Offset> {
+        let mut positions = self.began().clone();
+        for lane in self.lanes() {
+            if let Some(offset) = lane.finished_up_to() {
+                positions.insert((lane.topic.to_string(), lane.partition), Offset::Offset(offset));
+            }
+        }
+        positions
+    }
+
+    fn began(&self) -> MutexGuard<'_, HashMap<Partition, Offset>> {
+        self.began.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finished(&self) -> MutexGuard<'_, HashMap<Partition, Finished>> {
         self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,7 +160,9 @@ impl ConsumerContext for Group {
                     tracing::warn!(group, %error, "could not commit; some records will be read again");
                 }
                 for gone in partitions.elements() {
-                    self.finished().remove(&(gone.topic().to_owned(), gone.partition()));
+                    let gone = (gone.topic().to_owned(), gone.partition());
+                    self.finished().remove(&gone);
+                    self.began().remove(&gone);
                 }
                 tracing::debug!(group = self.name, count = partitions.count(), lost, "revoked");
             }

@@ -1,16 +1,14 @@
 //! The topics: what they are called, and how `triggerline topics apply` sets them up.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::producer::{MAX_RECORD_BYTES, log};
+use crate::complaints::{Complaints, why};
+use crate::producer::MAX_RECORD_BYTES;
 use crate::{KafkaConfig, KafkaError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -212,14 +210,10 @@ async fn existing(config: &KafkaConfig) -> Result<Vec<String>, KafkaError> {
     let brokers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
     let listed = tokio::task::spawn_blocking(move || {
         let client = config
-            .create_with_context::<_, BaseConsumer<Complaints>>(Complaints::default())
+            .create_with_context::<_, BaseConsumer<_>>(Complaints::new("admin"))
             .map_err(|error| error.to_string())?;
         let metadata = client.fetch_metadata(None, Duration::from_secs(15));
-        let metadata = metadata.map_err(|error| {
-            // What is in its log is handed over by a poll.
-            while client.poll(Duration::ZERO).is_some() {}
-            client.context().why(&error)
-        })?;
+        let metadata = metadata.map_err(|error| why(&client, &error))?;
         Ok::<_, String>(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
     });
     listed
@@ -227,33 +221,6 @@ async fn existing(config: &KafkaConfig) -> Result<Vec<String>, KafkaError> {
         .map_err(|error| KafkaError::new("list topics", error))?
         .map_err(|why| KafkaError::new(format!("list the topics of Kafka at {brokers}"), why))
 }
-
-/// Keeps what librdkafka complained of last. It is there, in the log, that a refused certificate or
-/// a wrong password has its name; the error only says that there was no answer.
-#[derive(Default)]
-struct Complaints(Mutex<Option<String>>);
-
-impl Complaints {
-    fn why(&self, error: &rdkafka::error::KafkaError) -> String {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(last) => last.clone(),
-            None => error.to_string(),
-        }
-    }
-}
-
-impl ClientContext for Complaints {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log("admin", level, facility, message);
-        if facility == "FAIL" {
-            // It begins with the thread that says so: `[thrd:…]: `.
-            let said = message.split_once("]: ").map_or(message, |(_, said)| said);
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(said.to_owned());
-        }
-    }
-}
-
-impl ConsumerContext for Complaints {}
 
 #[cfg(test)]
 mod tests {

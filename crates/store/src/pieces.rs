@@ -33,7 +33,7 @@ pub(crate) struct Row<'a> {
 pub(crate) enum Piece<'a> {
     /// The event itself, held back or not: two pieces, as the first may come after the second.
     Event(&'a Event),
-    /// That the matcher's summary has been seen.
+    /// That the matcher's summary has been seen, which said that nothing is owed.
     Matched {
         at: OffsetDateTime,
     },

@@ -7,6 +7,7 @@ mod database;
 use std::time::{Duration, Instant};
 
 use database::Database;
+use tokio::net::{TcpListener, TcpStream};
 use triggerline_store::{SecretKeys, StoreError, open_cache, open_control, open_events};
 use triggerline_types::CustomerId;
 
@@ -37,33 +38,44 @@ async fn postgres() {
     let database = Database::create().await;
     let (ours, other) = (format!("{folder}/ca.pem"), format!("{folder}/other.pem"));
     let client = format!("sslcert={folder}/client.pem&sslkey={folder}/client.key");
-    // PostgreSQL's certificate is of 127.0.0.1 and localhost.
-    let elsewhere = |url: &str| url.replace("127.0.0.1", "127.0.0.2");
-    let open = async |url: String| {
-        let control = open_control(&url, SecretKeys::default()).await?;
-        control.migrate().await
+    let open = async |url: &str| {
+        let control = open_control(url, SecretKeys::default()).await?;
+        // Its connection stays in the pool.
+        control.customer(CustomerId::new()).await?;
+        Ok::<_, StoreError>(control)
     };
     let plain = &database.url;
     database.open().migrate().await.unwrap();
-    for ssl in [
-        "sslmode=require".to_owned(),
-        "sslmode=prefer".to_owned(),
-        format!("sslmode=verify-ca&sslrootcert={ours}"),
-        format!("sslmode=verify-full&sslrootcert={ours}"),
-        format!("sslrootcert={ours}&{client}"),
+    // The certificate is of 127.0.0.1 and localhost.
+    let elsewhere = plain.replace("127.0.0.1", "elsewhere.example") + "?hostaddr=127.0.0.1";
+    for (url, names_us) in [
+        (format!("{plain}?sslmode=require"), false),
+        (format!("{plain}?sslmode=prefer"), false),
+        (format!("{elsewhere}&sslmode=require"), false),
+        (format!("{elsewhere}&sslmode=verify-ca&sslrootcert={ours}"), false),
+        (format!("{plain}?sslmode=verify-full&sslrootcert={ours}"), false),
+        (format!("{plain}?sslrootcert={ours}&{client}"), true),
     ] {
-        open(format!("{plain}?{ssl}")).await.unwrap_or_else(|e| panic!("{ssl}: {}", told(&e)));
-        let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
-             WHERE datname = $1 AND NOT ssl";
-        let row = database.server.query_one(encrypted, &[&database.name]).await.unwrap();
-        assert_eq!(row.get::<_, i64>(0), 0, "{ssl}: a connection without TLS");
+        let control = open(&url).await.unwrap_or_else(|error| panic!("{url}: {}", told(&error)));
+        let connections = "SELECT count(*) FILTER (WHERE ssl), count(*) FILTER (WHERE NOT ssl), \
+             count(client_dn) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+             WHERE datname = $1 AND backend_type = 'client backend'";
+        let row = database.server.query_one(connections, &[&database.name]).await.unwrap();
+        let [with, without, named] = [0, 1, 2].map(|at| row.get::<_, i64>(at));
+        assert!(with > 0 && without == 0, "{url}: {with} with TLS, {without} without");
+        assert_eq!(named > 0, names_us, "{url}: {named} say who they are");
+        drop(control);
+        // The next must not be told of this one's.
+        let gone = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
+             WHERE datname = $1";
+        database.server.query_one(gone, &[&database.name]).await.unwrap();
     }
     for (url, expected) in [
         (format!("{plain}?sslmode=verify-full"), "UnknownIssuer"),
         (format!("{plain}?sslrootcert={other}"), "BadSignature"),
-        (elsewhere(plain) + &format!("?sslrootcert={ours}"), "connect"),
+        (format!("{elsewhere}&sslrootcert={ours}"), "not valid for name"),
     ] {
-        let error = told(&open(url.clone()).await.unwrap_err());
+        let error = told(&open(&url).await.err().unwrap());
         assert!(error.contains(expected), "{url}: {error}");
     }
     database.drop().await;
@@ -114,7 +126,34 @@ async fn cassandra() {
         let error = told(&error.unwrap_err());
         assert!(error.contains("certificate verify failed"), "{mode}: {error}");
     }
+    // The same node at an address that its certificate is not of.
+    let detour = detour(node.clone()).await;
+    let elsewhere = plain.replace(&node, &detour);
+    let open = async |mode: &str| {
+        let url = format!("{elsewhere}&sslmode={mode}&sslrootcert={folder}/ca.pem");
+        open_events(&url).await?.migrate().await
+    };
+    open("verify-ca").await.unwrap_or_else(|error| panic!("verify-ca: {}", told(&error)));
+    let error = told(&open("verify-full").await.unwrap_err());
+    assert!(error.contains("certificate verify failed"), "{error}");
     let session = scylla::client::session_builder::SessionBuilder::new().known_node(&node);
     let session = session.build().await.unwrap();
     session.query_unpaged(format!("DROP KEYSPACE {keyspace}"), ()).await.unwrap();
+}
+
+/// Another address that leads to a server, with the same port: the driver takes all nodes to have it.
+async fn detour(server: String) -> String {
+    let (_, port) = server.rsplit_once(':').unwrap();
+    let listener = TcpListener::bind(format!("127.0.0.2:{port}")).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let server = server.clone();
+            tokio::spawn(async move {
+                let mut to = TcpStream::connect(server).await?;
+                tokio::io::copy_bidirectional(&mut from, &mut to).await
+            });
+        }
+    });
+    address
 }

@@ -74,7 +74,12 @@ async fn run(
             // One fact may be what the store refuses: alone, it fails alone.
             Err(_) => {
                 for (fact, answer) in facts.iter().zip(answers) {
-                    let _ = answer.send(keep_one(&*store, fact, &retention).await);
+                    let began = Instant::now();
+                    let kept = keep_one(&*store, fact, &retention).await;
+                    if kept.is_ok() {
+                        batches.stored(1, began.elapsed());
+                    }
+                    let _ = answer.send(kept);
                 }
             }
         }

@@ -17,7 +17,10 @@ impl Batches {
         const FAILED: &str = "triggerline_store_failures_total";
         const SECONDS: &str = "triggerline_store_seconds";
         describe_counter!(FACTS, "Events, summaries and attempts that the inbox has taken.");
-        describe_counter!(FAILED, "Batches that the inbox didn't take; they are tried again.");
+        describe_counter!(
+            FAILED,
+            "Batches that the inbox didn't take; tried again, or one by one."
+        );
         describe_histogram!(SECONDS, "Seconds that a batch took that the inbox has taken.");
         Self { facts: counter!(FACTS), failed: counter!(FAILED), seconds: histogram!(SECONDS) }
     }

@@ -71,15 +71,14 @@ impl Address {
             }
         }
         address.ssl_mode = address.ssl.mode(SslMode::Disable).map_err(wrong_ssl)?;
+        let files = address.ssl.root.is_some() || address.ssl.cert.is_some();
         match (address.ssl_mode, &address.ssl.root) {
-            (SslMode::Disable, None) | (SslMode::VerifyCa | SslMode::VerifyFull, Some(_)) => {}
-            (SslMode::Disable, Some(_)) => {
-                return Err(wrong("has sslmode=disable and an sslrootcert".to_owned()));
-            }
+            (SslMode::VerifyCa | SslMode::VerifyFull, Some(_)) => {}
+            (SslMode::Disable, _) if !files => {}
             (mode, _) => {
                 return Err(wrong(format!(
-                    "has sslmode={}; TLS to Cassandra and ScyllaDB is verify-ca or verify-full, \
-                     with sslrootcert=FILE",
+                    "comes to sslmode={} with files or without; TLS to Cassandra and ScyllaDB is \
+                     verify-ca or verify-full, with sslrootcert=FILE, and nothing else",
                     mode.name()
                 )));
             }
@@ -123,6 +122,7 @@ mod tests {
             ("cassandra://a/inbox?sslmode=require", "sslrootcert=FILE"),
             ("cassandra://a/inbox?sslmode=verify-full", "sslrootcert=FILE"),
             ("cassandra://a/inbox?sslmode=disable&sslrootcert=/ca.pem", "sslmode=disable"),
+            ("cassandra://a/inbox?sslcert=/a.pem&sslkey=/a.key", "sslrootcert=FILE"),
             ("cassandra://a/inbox?sslcert=/a.pem", "go together"),
         ] {
             let error = Address::parse(text).unwrap_err().to_string();

@@ -110,7 +110,6 @@ impl Gathered {
                 let delivery = delivery.ok_or_else(|| missing("delivery_id"))?;
                 let workflow = take_text(&mut item, "workflow_id").unwrap_or_default();
                 self.pieces.owe(subscription, delivery, workflow);
-                // It comes with the summary, which has no item of its own then.
             }
             (name, _) if name.starts_with(ATTEMPT) => {
                 let attempt = attempt(customer, id, &name[ATTEMPT.len()..], item);

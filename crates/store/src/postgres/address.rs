@@ -21,13 +21,8 @@ pub(super) struct Address {
 impl Address {
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
         let (url, ssl) = split(url)?;
-        // Its cause is not told: it may be a part of a password with a `?` or `@` in it.
-        let mut config = Config::from_str(&url).map_err(|error| {
-            StoreError::Address(format!(
-                "is not a PostgreSQL URL: {error}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE, \
-                 with %3F for a ? in it, and so on (RFC 3986 §2.1)"
-            ))
-        })?;
+        // Its cause is not told: it may be a part of a password.
+        let mut config = Config::from_str(&url).map_err(|error| no_url(&error))?;
         let wrong = |error: InvalidSsl| StoreError::Address(error.to_string());
         let mode = ssl.mode(SslMode::Prefer).map_err(wrong)?;
         config.ssl_mode(match mode {
@@ -42,16 +37,27 @@ impl Address {
     }
 }
 
+fn no_url(why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Address(format!(
+        "is not a PostgreSQL URL: {why}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with %3F \
+         for a ? in it, %40 for a @, and so on (RFC 3986 §2.1)"
+    ))
+}
+
 /// The address without what is about TLS, and that. (Not by a URL parser: libpq's addresses may
 /// name several hosts.)
 fn split(url: &str) -> Result<(String, SslParameters), StoreError> {
     let mut ssl = SslParameters::default();
     let Some((place, parameters)) = url.split_once('?') else { return Ok((url.to_owned(), ssl)) };
+    // What came before was the beginning of a password, and all that is said of TLS would be lost.
+    if parameters.contains('@') {
+        return Err(no_url(&"it has a ? before an @"));
+    }
     let mut others = Vec::new();
     for parameter in parameters.split('&') {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let value = percent_decode_str(value).decode_utf8_lossy();
-        let taken = ssl.take(name, &value);
+        let plain = |text| percent_decode_str(text).decode_utf8_lossy();
+        let taken = ssl.take(&plain(name), &plain(value));
         if !taken.map_err(|error| StoreError::Address(error.to_string()))? {
             others.push(parameter);
         }
@@ -90,6 +96,8 @@ mod tests {
             ("postgres://a/d?sslmode=verify-ca", "sslrootcert=FILE"),
             ("postgres://a/d?sslrootcert=/missing.pem", "/missing.pem"),
             ("postgres://u:se?cret@a/d", "postgres://USER:PASSWORD@"),
+            ("postgres://u:se?cret@a/d?sslmode=require", "a ? before an @"),
+            ("postgres://a/d?ssl%6Dode=on", "verify-full"),
         ] {
             let error = Address::parse(url).err().unwrap().to_string();
             assert!(error.contains(told) && !error.contains("cret"), "{url}: {error}");

@@ -2,9 +2,11 @@
 //! `rediss-cluster://…`. TLS is `verify-full` unless the address says something else
 //! ([`triggerline_tls::server`]); the rest of it is fred's to read.
 
+use std::net::IpAddr;
+
 use fred::types::config::{Config, TlsConfig, TlsHostMapping};
 use triggerline_tls::server::{InvalidSsl, SslMode, SslParameters};
-use url::Url;
+use url::{Host, Url};
 
 use crate::StoreError;
 
@@ -21,7 +23,10 @@ pub(super) fn parse(text: &str) -> Result<Config, StoreError> {
         ));
     }
     // Read as one without TLS: fred would look for the system's roots, and there may be none.
-    let plain = url.as_str().replacen("rediss", "redis", 1);
+    let plain = match url.as_str().strip_prefix("rediss") {
+        Some(rest) => format!("redis{rest}"),
+        None => url.to_string(),
+    };
     let mut config = Config::from_url(&plain).map_err(|error| no_url(&error))?;
     if wants_tls {
         let wrong = |error: InvalidSsl| StoreError::Address(error.to_string());
@@ -34,8 +39,13 @@ pub(super) fn parse(text: &str) -> Result<Config, StoreError> {
         }
         config.tls = Some(TlsConfig {
             connector: ssl.client(mode).map_err(wrong)?.into(),
-            // A cluster names its nodes by their addresses; certificates are of its name.
-            hostnames: TlsHostMapping::DefaultHost,
+            // A cluster may name its nodes by their addresses, while certificates are of its name.
+            hostnames: match url.host() {
+                Some(Host::Domain(name)) if name.parse::<IpAddr>().is_err() => {
+                    TlsHostMapping::DefaultHost
+                }
+                _ => TlsHostMapping::None,
+            },
         });
     }
     Ok(config)
@@ -72,6 +82,16 @@ mod tests {
             assert_eq!(config.tls.is_some(), tls, "{url}");
             let nodes = 1 + url.matches("node=").count();
             assert_eq!(config.server.hosts().len(), nodes, "{url}");
+        }
+        for (url, host) in [("redis://rediss-1", "rediss-1"), ("rediss://:rediss@h", "h")] {
+            assert_eq!(parse(url).unwrap().server.hosts()[0].host.to_string(), host, "{url}");
+        }
+        for (url, mapping) in [
+            ("rediss-cluster://cache", TlsHostMapping::DefaultHost),
+            ("rediss-cluster://10.0.0.1", TlsHostMapping::None),
+            ("rediss-cluster://[::1]", TlsHostMapping::None),
+        ] {
+            assert_eq!(parse(url).unwrap().tls.unwrap().hostnames, mapping, "{url}");
         }
         let config = parse("rediss://u:p%40ss@h:1/2").unwrap();
         assert_eq!(config.password.as_deref(), Some("p@ss"));
