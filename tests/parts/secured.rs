@@ -73,6 +73,8 @@ async fn an_event_goes_all_the_way_by_tls() -> anyhow::Result<()> {
     set(&mut world, secured.kafka("ca", "triggerline"));
     world.run(&["migrate"]).await?;
     world.run(&["topics", "apply"]).await?;
+    let checked = world.run(&["config", "check"]).await?;
+    assert_eq!(checked.matches("answers, and is set up").count(), 4, "{checked}");
 
     let receiver = Receiver::start().await?;
     let services = Services::start(&world).await?;
@@ -96,6 +98,47 @@ async fn an_event_goes_all_the_way_by_tls() -> anyhow::Result<()> {
     .await?;
     assert_eq!(receiver.received().len(), EVENTS);
     services.terminate().await?;
+    world.tear_down().await
+}
+
+/// What an operator sees who has set something up wrongly: all of it at once, part by part.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real parts: cargo xtask test"]
+async fn a_check_says_of_each_part_what_is_wrong() -> anyhow::Result<()> {
+    let Some(secured) = Secured::from_environment() else { return Ok(()) };
+    let mut world = World::on_cassandra(BINARY).await?;
+    let fine = world.settings.clone();
+    let ssl = secured.by("other");
+    for name in ["TRIGGERLINE_INBOX__URL", "TRIGGERLINE_CONTROL__URL"] {
+        let url = world.setting(name).unwrap().to_owned();
+        let mark = if url.contains('?') { '&' } else { '?' };
+        world.set(name, &format!("{url}{mark}{ssl}"));
+    }
+    world.set("TRIGGERLINE_CACHE__URL", &format!("{}?{ssl}", secured.redis));
+    set(&mut world, secured.kafka("other", "triggerline"));
+    let output = world.output(&["config", "check"]).await?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for (setting, why) in [
+        ("kafka.brokers", "certificate verify failed"),
+        ("control.url", "BadSignature"),
+        ("cache.url", "BadSignature"),
+        ("inbox.url", "certificate verify failed"),
+    ] {
+        let line = said.lines().find(|line| line.starts_with(setting)).unwrap_or_default();
+        assert!(line.contains("FAILED") && line.contains(why), "{setting}: {said}");
+    }
+    // There, but not set up.
+    world.settings = fine;
+    let unmade = format!("cassandra://{}/unmade", Parts::from_environment()?.cassandra);
+    world.set("TRIGGERLINE_INBOX__URL", &unmade);
+    world.set("TRIGGERLINE_KAFKA__PREFIX", "unmade.");
+    let output = world.output(&["config", "check"]).await?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("`triggerline topics apply`"), "{said}");
+    assert!(said.contains("`triggerline migrate`"), "{said}");
+    assert_eq!(said.matches("answers, and is set up").count(), 2, "{said}");
     world.tear_down().await
 }
 

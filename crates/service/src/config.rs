@@ -1,14 +1,15 @@
 //! Settings: the commented default file, then the operator's file, then the environment.
 //!
-//! The environment names a key in capitals, with `__` between its parts:
-//! `TRIGGERLINE_KAFKA__BROKERS` is `kafka.brokers`. A key that nobody knows is an error, as
+//! How the environment names a key: [`crate::environment`]. A key that nobody knows is an error, as
 //! is a value of the wrong kind, and the error names the key.
 
 use std::path::Path;
 
-use ::config::{Config, Environment, File, FileFormat};
+use ::config::{Config, Environment, File, FileFormat, Value};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+use crate::environment;
 
 /// The exit status for settings that make no sense (`EX_USAGE` of sysexits.h).
 pub const EXIT_BAD_CONFIG: u8 = 64;
@@ -28,32 +29,32 @@ impl ConfigError {
     }
 }
 
+/// What TOML says by itself.
+pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
+    let source = File::from_str(text, FileFormat::Toml);
+    let read = Config::builder().add_source(source).build().and_then(Config::try_deserialize);
+    read.map_err(|error| ConfigError::Unreadable(error.to_string()))
+}
+
 /// Reads settings. `defaults` is TOML; `overrides` (from the command line) win over all.
 pub fn load<T: DeserializeOwned>(
     defaults: &str,
     file: Option<&Path>,
     overrides: &[(String, String)],
 ) -> Result<T, ConfigError> {
-    let mut builder = Config::builder().add_source(File::from_str(defaults, FileFormat::Toml));
+    let usual = Config::builder().add_source(File::from_str(defaults, FileFormat::Toml));
+    let mut builder = usual.clone();
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Unreadable(format!("{}: {error}", path.display())))?;
         builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
     }
-    let environment = Environment::with_prefix("TRIGGERLINE")
-        .prefix_separator("_")
-        .separator("__")
-        // Variables for tests and tools share the prefix; only those that name a section's
-        // key (and so have a `__`) are settings.
-        .source(Some(
-            std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .filter(|(name, _)| name.starts_with("TRIGGERLINE_") && name.contains("__"))
-                .collect(),
-        ));
-    builder = builder.add_source(environment);
+    let usual = usual.build().map_err(|error| ConfigError::Unreadable(error.to_string()))?;
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables = environment::settings(variables, |key| usual.get::<Value>(key).is_ok())?;
+    let environment = Environment::with_prefix("TRIGGERLINE").prefix_separator("_").separator("__");
+    builder = builder.add_source(environment.source(Some(variables)));
     for (key, value) in overrides {
         builder = builder
             .set_override(key, value.as_str())

@@ -76,8 +76,27 @@ pub(crate) enum Command {
     JsonPath(selectors::JsonPath),
     /// Says whether a rule matches an event, and why; asks nobody.
     Match(selectors::Match),
-    /// Prints the default settings, commented; a file to start from.
-    Config,
+    /// Prints the default settings, commented; a file to start from. Or checks yours.
+    Config(Settings),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Settings {
+    #[command(subcommand)]
+    pub(crate) command: Option<SettingsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SettingsCommand {
+    /// Reads the settings as a service would, asks each part that they name, and says what is wrong.
+    ///
+    /// Changes nothing. Ends with 0 if all is well, 1 if a part doesn't answer or isn't set up, 64 if
+    /// the settings themselves make no sense.
+    Check(File),
+    /// Prints the settings as a service would have them, out of defaults, file and environment.
+    ///
+    /// As TOML, with secrets and logins hidden; what isn't the default says what the default is.
+    Dump(File),
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! `embedded`, the whole platform in this process ([`platform`]), to show ([`demo`]) or to
 //! develop against ([`dev`]).
 
+mod check;
 mod cli;
 mod client;
 mod config;
@@ -11,6 +12,7 @@ mod config;
 mod demo;
 #[cfg(feature = "embedded")]
 mod dev;
+mod dump;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod manage;
@@ -27,7 +29,7 @@ use clap::Parser as _;
 use triggerline_service::ConfigError;
 use triggerline_service::config::EXIT_BAD_CONFIG;
 
-use cli::{Cli, Command, Secrets, Topics};
+use cli::{Cli, Command, Secrets, SettingsCommand, Topics};
 use config::Config;
 use services::Service;
 
@@ -80,7 +82,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Verify(asked) => webhook::verify(&asked)?,
         Command::JsonPath(asked) => return selectors::jsonpath(&asked),
         Command::Match(asked) => return selectors::r#match(&asked),
-        Command::Config => setup::print_defaults(),
+        Command::Config(cli::Settings { command }) => match command {
+            None => setup::print_defaults(),
+            Some(SettingsCommand::Check(file)) => check::check(&load(&file)?).await?,
+            Some(SettingsCommand::Dump(file)) => dump::dump(file.config.as_deref())?,
+        },
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,8 +7,8 @@
 //! within half a second, so that calls fail at once instead of each waiting out its limit, and
 //! is connected anew when the silence lasts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
@@ -39,6 +39,8 @@ const MAX_DELAY: u32 = 1_000;
 pub(super) struct Link {
     client: WithOptions<Client>,
     answers: AtomicBool,
+    /// Why there is no connection, as far as it was said.
+    complaint: Mutex<Option<String>>,
 }
 
 impl Link {
@@ -62,7 +64,8 @@ impl Link {
             ..Options::default()
         };
         let client = client.with_options(&options);
-        let link = Arc::new(Self { client, answers: AtomicBool::new(false) });
+        let link =
+            Arc::new(Self { client, answers: AtomicBool::new(false), complaint: Mutex::default() });
         let keeping = tokio::spawn(keep(Arc::clone(&link)));
         let telling = first.then(|| tokio::spawn(tell(Arc::clone(&link))));
         let keeper = Keeper { keeping, telling };
@@ -73,6 +76,15 @@ impl Link {
     pub(super) fn up(&self) -> Option<&WithOptions<Client>> {
         let up = self.answers.load(Ordering::Relaxed) && self.client.is_connected();
         up.then_some(&self.client)
+    }
+
+    /// Why it is down, if it is the first one, and was told.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn complain(&self, of: Option<String>) {
+        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = of;
     }
 
     /// Returns when this connection is past hope.
@@ -112,16 +124,20 @@ async fn tell(link: Arc<Link>) {
     loop {
         tokio::select! {
             error = errors.recv() => match error {
-                Ok((error, _)) if !told => {
-                    warn!(%error, "Redis is not there; connecting until it is");
-                    told = true;
+                Ok((error, _)) => {
+                    link.complain(Some(error.to_string()));
+                    if !told {
+                        warn!(%error, "Redis is not there; connecting until it is");
+                        told = true;
+                    }
                 }
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
             () = sleep(BEAT), if told => {
                 if link.up().is_some() {
                     info!("Redis is there again");
+                    link.complain(None);
                     told = false;
                 }
             }

@@ -101,7 +101,11 @@ impl RedisCache {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let (before, after) = self.links.split_at(turn % self.links.len());
         let client = after.iter().chain(before).find_map(|link| link.up()).ok_or_else(|| {
-            StoreError::Unavailable { operation, source: "no connection to Redis".into() }
+            let source = match self.links[0].complaint() {
+                Some(complaint) => format!("no connection to Redis: {complaint}").into(),
+                None => "no connection to Redis".into(),
+            };
+            StoreError::Unavailable { operation, source }
         })?;
         let asking = async {
             match client.evalsha(&script.sha1, &key, arguments.clone()).await {
