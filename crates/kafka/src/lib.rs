@@ -4,6 +4,7 @@
 //! - [`consume`] runs one service's [`Handler`] over its topics, many records at a time,
 //!   and commits an offset only when that record and all before it are done. Its cast:
 //!   a *poll thread*, a *lane* for each partition, and in each lane an [`InFlight`] window.
+//!   Meanwhile a thread of its own asks Kafka how far the service is behind (`lag`).
 //! - A [`Scan`] goes through a topic once, by time, for replays.
 //! - [`Topics`] knows what the topics are called and how each is set up.
 //!

@@ -94,9 +94,9 @@ impl Group {
         };
         let (mut finished, mut began) = (self.finished(), self.began());
         for partition in committed.elements() {
-            began.insert((partition.topic().to_owned(), partition.partition()), partition.offset());
+            let place = (partition.topic().to_owned(), partition.partition());
+            began.insert(place.clone(), partition.offset());
             if let Offset::Offset(offset) = partition.offset() {
-                let place = (partition.topic().to_owned(), partition.partition());
                 finished.insert(place, Finished::decode(offset, partition.metadata()));
             }
         }

@@ -1,5 +1,7 @@
 //! What can go wrong with a store, in the words that decide what to do about it.
 
+use triggerline_tls::server::InvalidSsl;
+
 use crate::control::seal::Locked;
 
 /// Every error names the operation and keeps the driver's own error as its source.
@@ -28,6 +30,13 @@ pub enum StoreError {
     /// The store's address makes no sense.
     #[error("{0}")]
     Address(String),
+}
+
+/// What an address says of TLS, wherever it is the address of.
+impl From<InvalidSsl> for StoreError {
+    fn from(invalid: InvalidSsl) -> Self {
+        Self::Address(invalid.to_string())
+    }
 }
 
 impl StoreError {

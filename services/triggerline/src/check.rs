@@ -19,29 +19,26 @@ const CONNECTING: Duration = Duration::from_secs(5);
 
 pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     println!("{:<14} make sense", "settings");
-    let parts: [(&str, anyhow::Result<()>); 4] = {
-        let (brokers, control, cache, inbox) = tokio::join!(
-            asked(async { Ok(kafka::check_topics(&config.kafka, Duration::ZERO).await?) }),
-            asked(async {
-                let asked = control(config).await?.customer(CustomerId::new()).await;
-                asked.context("if it is new, run `triggerline migrate`")?;
-                Ok(())
-            }),
-            asked(ask_cache(config)),
-            asked(async {
-                migrated_events(config).await?;
-                Ok(())
-            }),
-        );
-        [
-            ("kafka.brokers", brokers),
-            ("control.url", control),
-            ("cache.url", cache),
-            ("inbox.url", inbox),
-        ]
-    };
+    let (brokers, control, cache, inbox) = tokio::join!(
+        asked(async { Ok(kafka::check_topics(&config.kafka, Duration::ZERO).await?) }),
+        asked(async {
+            let asked = control(config).await?.customer(CustomerId::new()).await;
+            asked.context("if it is new, run `triggerline migrate`")?;
+            Ok(())
+        }),
+        asked(ask_cache(config)),
+        asked(async {
+            migrated_events(config).await?;
+            Ok(())
+        }),
+    );
     let mut wrong = 0;
-    for (setting, answer) in parts {
+    for (setting, answer) in [
+        ("kafka.brokers", brokers),
+        ("control.url", control),
+        ("cache.url", cache),
+        ("inbox.url", inbox),
+    ] {
         match answer {
             Ok(()) => println!("{setting:<14} answers, and is set up"),
             Err(error) => {

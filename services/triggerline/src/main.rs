@@ -1,5 +1,6 @@
 //! The one binary. Each subcommand is a room of its own:
-//! the services ([`services`]), what sets them up ([`setup`]), who may use them ([`manage`]), what
+//! the services ([`services`]), what sets them up ([`setup`]), what became of the
+//! settings ([`check`], [`dump`]), who may use them ([`manage`]), what
 //! their customers may ask ([`client`]), what receivers check ([`webhook`]), what selectors mean ([`selectors`]), and, with the feature
 //! `embedded`, the whole platform in this process ([`platform`]), to show ([`demo`]) or to
 //! develop against ([`dev`]).

@@ -1,7 +1,7 @@
 //! `scylla://[user:password@]host[:port]/keyspace[?parameters]`, or `cassandra://…`: both speak CQL.
 
 use percent_encoding::percent_decode_str;
-use triggerline_tls::server::{InvalidSsl, SslMode, SslParameters};
+use triggerline_tls::server::{SslMode, SslParameters};
 use url::Url;
 
 use crate::error::StoreError;
@@ -51,7 +51,6 @@ impl Address {
             ssl_mode: SslMode::Disable,
             ssl: SslParameters::default(),
         };
-        let wrong_ssl = |error: InvalidSsl| wrong(error.to_string());
         for (name, value) in url.query_pairs() {
             match &*name {
                 "node" if value.contains(':') => address.nodes.push(value.into_owned()),
@@ -64,13 +63,13 @@ impl Address {
                     })?;
                 }
                 other => {
-                    if !address.ssl.take(other, &value).map_err(wrong_ssl)? {
+                    if !address.ssl.take(other, &value)? {
                         return Err(wrong(format!("has the parameter {other:?}; {KNOWN}")));
                     }
                 }
             }
         }
-        address.ssl_mode = address.ssl.mode(SslMode::Disable).map_err(wrong_ssl)?;
+        address.ssl_mode = address.ssl.mode(SslMode::Disable)?;
         let files = address.ssl.root.is_some() || address.ssl.cert.is_some();
         match (address.ssl_mode, &address.ssl.root) {
             (SslMode::VerifyCa | SslMode::VerifyFull, Some(_)) => {}

@@ -188,7 +188,7 @@ impl Statements {
             let mut statement =
                 session.prepare(cql).await.map_err(|error| unavailable(OPERATION, error))?;
             statement.set_is_idempotent(true);
-            Ok(statement)
+            Ok::<_, StoreError>(statement)
         };
         Ok(Self {
             minutes: prepare("SELECT minute FROM minutes WHERE customer_id = ? AND list = ''")

@@ -17,10 +17,9 @@ pub(super) fn context(address: &Address) -> Result<Option<TlsContext>, StoreErro
         return Ok(None);
     }
     // Says of each file what is wrong with it, in words that OpenSSL doesn't have.
-    let wrong = |error: &dyn std::fmt::Display| StoreError::Address(error.to_string());
-    address.ssl.client(address.ssl_mode).map_err(|error| wrong(&error))?;
-    let built = build(&address.ssl, address.ssl_mode).map_err(|error| wrong(&error))?;
-    Ok(Some(built))
+    address.ssl.client(address.ssl_mode)?;
+    let built = build(&address.ssl, address.ssl_mode);
+    built.map(Some).map_err(|error| StoreError::Address(error.to_string()))
 }
 
 fn build(

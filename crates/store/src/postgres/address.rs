@@ -7,7 +7,7 @@ use std::str::FromStr as _;
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
-use triggerline_tls::server::{InvalidSsl, SslMode, SslParameters};
+use triggerline_tls::server::{SslMode, SslParameters};
 
 use crate::error::StoreError;
 
@@ -23,8 +23,7 @@ impl Address {
         let (url, ssl) = split(url)?;
         // Its cause is not told: it may be a part of a password.
         let mut config = Config::from_str(&url).map_err(|error| no_url(&error))?;
-        let wrong = |error: InvalidSsl| StoreError::Address(error.to_string());
-        let mode = ssl.mode(SslMode::Prefer).map_err(wrong)?;
+        let mode = ssl.mode(SslMode::Prefer)?;
         config.ssl_mode(match mode {
             SslMode::Disable => tokio_postgres::config::SslMode::Disable,
             SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
@@ -32,7 +31,7 @@ impl Address {
                 tokio_postgres::config::SslMode::Require
             }
         });
-        let tls = MakeRustlsConnect::new(ssl.client(mode).map_err(wrong)?);
+        let tls = MakeRustlsConnect::new(ssl.client(mode)?);
         Ok(Self { config, tls })
     }
 }
@@ -57,8 +56,7 @@ fn split(url: &str) -> Result<(String, SslParameters), StoreError> {
     for parameter in parameters.split('&') {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let plain = |text| percent_decode_str(text).decode_utf8_lossy();
-        let taken = ssl.take(&plain(name), &plain(value));
-        if !taken.map_err(|error| StoreError::Address(error.to_string()))? {
+        if !ssl.take(&plain(name), &plain(value))? {
             others.push(parameter);
         }
     }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use fred::types::config::{Config, TlsConfig, TlsHostMapping};
-use triggerline_tls::server::{InvalidSsl, SslMode, SslParameters};
+use triggerline_tls::server::{SslMode, SslParameters};
 use url::{Host, Url};
 
 use crate::StoreError;
@@ -29,8 +29,7 @@ pub(super) fn parse(text: &str) -> Result<Config, StoreError> {
     };
     let mut config = Config::from_url(&plain).map_err(|error| no_url(&error))?;
     if wants_tls {
-        let wrong = |error: InvalidSsl| StoreError::Address(error.to_string());
-        let mode = ssl.mode(SslMode::VerifyFull).map_err(wrong)?;
+        let mode = ssl.mode(SslMode::VerifyFull)?;
         if mode < SslMode::Require {
             return Err(StoreError::Address(format!(
                 "starts with rediss and has sslmode={}; write redis://… for no TLS",
@@ -38,7 +37,7 @@ pub(super) fn parse(text: &str) -> Result<Config, StoreError> {
             )));
         }
         config.tls = Some(TlsConfig {
-            connector: ssl.client(mode).map_err(wrong)?.into(),
+            connector: ssl.client(mode)?.into(),
             // A cluster may name its nodes by their addresses, while certificates are of its name.
             hostnames: match url.host() {
                 Some(Host::Domain(name)) if name.parse::<IpAddr>().is_err() => {
@@ -54,8 +53,7 @@ pub(super) fn parse(text: &str) -> Result<Config, StoreError> {
 fn take_ssl(url: &mut Url) -> Result<SslParameters, StoreError> {
     let (mut ssl, mut others) = (SslParameters::default(), Vec::new());
     for (name, value) in url.query_pairs() {
-        let taken = ssl.take(&name, &value);
-        if !taken.map_err(|error| StoreError::Address(error.to_string()))? {
+        if !ssl.take(&name, &value)? {
             others.push((name.into_owned(), value.into_owned()));
         }
     }

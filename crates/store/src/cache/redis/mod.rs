@@ -1,4 +1,5 @@
-//! The cache that gateways share, in Redis (7 or later, or Valkey).
+//! The cache that gateways share, in Redis (7 or later, or Valkey). Where it is, and with which TLS it
+//! is reached: [`address`]; the connections to it: [`link`].
 //!
 //! Each method is one Lua script on one key, so that it happens at once and a cluster can place
 //! it. Scripts read the time from Redis, so that the gateways' clocks don't matter. They are
